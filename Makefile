@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# Address space isolation: the one entry point. `make help` lists the targets;
+# each is a script of scripts/, which says at its top what it does.
+
+export KERNEL APPEND ACCEL TARBALL BISECT V
+
+.PHONY: help run test kernel shell series check-series docs clean
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: Targets:
+#:   run           boot a guest with ASI off and on, and show the difference
+run:
+	@scripts/demo
+
+#:   test          KUnit and kselftests in guests, over the configurations
+test:
+	@scripts/test
+
+#:   kernel        the patched kernel: build/bzImage, build/vmlinux, build/.config
+kernel:
+	@scripts/build base
+
+#:   shell         an interactive shell in a guest (poweroff -f leaves it)
+shell:
+	@scripts/shell
+
+#:   series        the patches to post: build/series/ and build/asi.mbox
+series:
+	@scripts/series
+
+#:   check-series  every patch applies, builds, and is clean (BISECT=1: boots)
+check-series:
+	@scripts/check-series
+
+#:   docs          the documentation as HTML, without a warning
+docs:
+	@scripts/docs
+
+#:   clean         remove all products but the downloads
+clean:
+	@cd build 2>/dev/null && find . -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} + || true
+
+#: Variables:
+#:   KERNEL=PATH   build with your own kernel tree; it is copied, not changed
+#:   TARBALL=PATH  take the kernel source from this linux-7.3.4.tar.xz
+#:   APPEND=WORDS  add to the guest's kernel command line
+#:   ACCEL=MODE    how QEMU runs a guest: kvm, tcg or auto (the default)
+#:   V=1           show the commands and all that they print

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Address Space Isolation (ASI): the kernel runs in a restricted address space
+ * in which sensitive memory is not mapped, see Documentation/arch/x86/asi.rst.
+ *
+ * Every mm owns an aligned block of four page-table roots. Bits 13:12 of CR3
+ * say which of them is loaded:
+ *
+ *   00  unrestricted        everything the kernel can map, as without ASI
+ *   01  (not used)
+ *   10  restricted          nonsensitive kernel memory, and the user half
+ *   11  KPTI user           what user mode runs on when KPTI is on as well
+ *
+ * Seen from the restricted root, bit 12 is what KPTI knows as "the user page
+ * table bit", so KPTI's entry and exit macros move between restricted and user
+ * without knowing about ASI. With PCID, bit 10 of CR3 follows bit 13, as bit 11
+ * follows bit 12.
+ */
+#ifndef _ASM_X86_ASI_H
+#define _ASM_X86_ASI_H
+
+#include <linux/mm_types.h>
+#include <linux/percpu.h>
+
+#include <asm/cpufeature.h>
+#include <asm/page.h>
+#include <asm/processor-flags.h>
+#include <asm/ptrace.h>
+#include <asm/special_insns.h>
+
+struct pt_regs;
+
+/**
+ * struct asi_nmi - what an NMI-like entry found, to be restored on its return
+ * @cr2:		fault address of an interrupted #PF entry; a nested ASI
+ *			fault overwrites the register
+ * @unrestricted:	the interrupted context's intent, see struct asi_cpu
+ * @restricted:		the restricted root was loaded
+ */
+struct asi_nmi {
+	unsigned long	cr2;
+	bool		unrestricted;
+	bool		restricted;
+};
+
+#ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
+
+#define ASI_CR3_RESTRICTED	BIT(PAGE_SHIFT + 1)
+#define ASI_CR3_PCID_RESTRICTED	BIT(X86_CR3_ASI_PCID_BIT)
+#define ASI_CR3_ASID_MASK	(ASI_CR3_PCID_RESTRICTED - 1)
+
+/* The address spaces that ASI switches between; KPTI's is not one of them. */
+enum asi_root {
+	ASI_ROOT_UNRESTRICTED,
+	ASI_ROOT_RESTRICTED,
+	ASI_NR_ROOTS,
+};
+
+/**
+ * struct asi_cpu - one CPU's ASI state; changed with interrupts off
+ * @unrestricted:	the intent: set before anything of an exit happens,
+ *			cleared after everything of an enter has. Clear means
+ *			that the restricted root is loaded and all flushes are
+ *			done. Set with the restricted root loaded is legal (a
+ *			transition is under way, or was overtaken by a
+ *			read-modify-write of CR3): the next access to sensitive
+ *			memory exits again.
+ * @flush_pending:	for each root the PCIDs (bit N for kernel PCID N) whose
+ *			translations are stale, to be flushed when that root is
+ *			loaded next
+ */
+struct asi_cpu {
+	bool	unrestricted;
+	u16	flush_pending[ASI_NR_ROOTS];
+};
+
+DECLARE_PER_CPU(struct asi_cpu, asi_cpu);
+
+/* Are ASI's address spaces in use? Decided once, before the direct map is built. */
+static __always_inline bool asi_enabled(void)
+{
+	return cpu_feature_enabled(X86_FEATURE_ASI);
+}
+
+/* CR3 of @root, given that of any kernel root of the same mm. */
+static __always_inline unsigned long
+asi_cr3(unsigned long cr3, enum asi_root root, bool pcid)
+{
+	unsigned long bits = ASI_CR3_RESTRICTED;
+
+	if (pcid)
+		bits |= ASI_CR3_PCID_RESTRICTED;
+
+	return root == ASI_ROOT_RESTRICTED ? cr3 | bits : cr3 & ~bits;
+}
+
+/*
+ * The value to write to CR3 to get to @root from any kernel root of the same
+ * mm: the TLB is kept, unless @pending says that it is stale.
+ */
+static __always_inline unsigned long
+asi_cr3_load(unsigned long cr3, enum asi_root root, bool pcid, u16 pending)
+{
+	unsigned int id = cr3 & ASI_CR3_ASID_MASK;
+
+	cr3 = asi_cr3(cr3 & ~CR3_NOFLUSH, root, pcid);
+	if (pcid && !(pending & BIT(id)))
+		cr3 |= CR3_NOFLUSH;
+	return cr3;
+}
+
+/* Context: interrupts off, noinstr. */
+static __always_inline bool asi_in_restricted(void)
+{
+	return __native_read_cr3() & ASI_CR3_RESTRICTED;
+}
+
+/* The root that this CPU means to be in; see @unrestricted above. */
+static __always_inline enum asi_root asi_this_root(void)
+{
+	return this_cpu_read(asi_cpu.unrestricted) ? ASI_ROOT_UNRESTRICTED :
+						    ASI_ROOT_RESTRICTED;
+}
+
+/* CR3 without what a transition changes, to compare with what mm code expects. */
+static inline unsigned long asi_cr3_unrestricted(unsigned long cr3)
+{
+	if (!asi_enabled())
+		return cr3;
+	return asi_cr3(cr3, ASI_ROOT_UNRESTRICTED,
+		       cpu_feature_enabled(X86_FEATURE_PCID));
+}
+
+/* Given the unrestricted CR3 of the loaded mm: the one that is loaded. */
+static inline unsigned long asi_current_cr3(unsigned long cr3)
+{
+	if (!asi_enabled())
+		return cr3;
+	return asi_cr3(cr3, asi_this_root(), cpu_feature_enabled(X86_FEATURE_PCID));
+}
+
+void __asi_enter(void);
+bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
+		 unsigned long address);
+void __asi_nmi_enter(struct asi_nmi *nmi);
+void __asi_nmi_exit(struct asi_nmi *nmi);
+void __asi_trace_enter(void);
+
+/**
+ * asi_enter - go back to the restricted address space
+ *
+ * The last thing before untrusted code runs. Nothing sensitive may be touched
+ * from here on.
+ *
+ * Context: noinstr, interrupts off.
+ */
+static __always_inline void asi_enter(void)
+{
+	if (asi_enabled() && unlikely(this_cpu_read(asi_cpu.unrestricted)))
+		__asi_enter();
+}
+
+/* The tracepoint of asi_enter(), called where RCU still watches. */
+static inline void asi_trace_enter(void)
+{
+	if (asi_enabled() && unlikely(this_cpu_read(asi_cpu.unrestricted)))
+		__asi_trace_enter();
+}
+
+/**
+ * asi_fault - recover from a kernel access to sensitive memory
+ * @regs:	registers of the faulting context
+ * @error_code:	of the #PF
+ * @address:	that was accessed
+ *
+ * Context: noinstr, interrupts off, on any stack and in any context the kernel
+ * may legally run in, NMI included.
+ *
+ * Return: true when the fault was ASI's and the access is to be retried.
+ */
+static __always_inline bool asi_fault(struct pt_regs *regs,
+				      unsigned long error_code,
+				      unsigned long address)
+{
+	return asi_enabled() && __asi_fault(regs, error_code, address);
+}
+
+/* Enclose everything NMI-like that may fault; state is restored as found. */
+static __always_inline void asi_nmi_enter(struct asi_nmi *nmi)
+{
+	if (asi_enabled())
+		__asi_nmi_enter(nmi);
+}
+
+static __always_inline void asi_nmi_exit(struct asi_nmi *nmi)
+{
+	if (asi_enabled())
+		__asi_nmi_exit(nmi);
+}
+
+/* TLB state: arch/x86/mm/tlb.c and asi_switch.c */
+void asi_load_mm(unsigned long cr3);
+void asi_flush_asid_later(u16 pcid);
+void asi_flush_other_root_later(u16 pcid);
+void asi_cpu_reset(void);
+void asi_exit(void);
+
+/* Boot: asi.c */
+void __init asi_check_boottime(void);
+void __init asi_select_flushes(void);
+
+/* The restricted direct map: asi_directmap.c */
+void __init asi_directmap_init(void);
+int asi_directmap_extend(u64 start, u64 size);
+void asi_directmap_remove(u64 start, u64 size);
+void asi_directmap_sync(unsigned long address);
+
+#else /* !CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
+
+static __always_inline bool asi_enabled(void) { return false; }
+static __always_inline void asi_enter(void) { }
+static inline void asi_trace_enter(void) { }
+static __always_inline bool asi_fault(struct pt_regs *regs,
+				      unsigned long error_code,
+				      unsigned long address) { return false; }
+static __always_inline void asi_nmi_enter(struct asi_nmi *nmi) { }
+static __always_inline void asi_nmi_exit(struct asi_nmi *nmi) { }
+static inline void asi_cpu_reset(void) { }
+static inline void asi_exit(void) { }
+static inline void asi_check_boottime(void) { }
+static inline unsigned long asi_cr3_unrestricted(unsigned long cr3) { return cr3; }
+static inline unsigned long asi_current_cr3(unsigned long cr3) { return cr3; }
+static inline void asi_select_flushes(void) { }
+static inline void asi_directmap_init(void) { }
+static inline int asi_directmap_extend(u64 start, u64 size) { return 0; }
+static inline void asi_directmap_remove(u64 start, u64 size) { }
+static inline void asi_directmap_sync(unsigned long address) { }
+
+#endif /* CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
+
+#endif /* _ASM_X86_ASI_H */

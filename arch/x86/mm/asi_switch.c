@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Address Space Isolation: transitions between the restricted and the
+ * unrestricted address space.
+ *
+ *	exit:	intent set -> control flush -> unrestricted CR3
+ *	enter:	restricted CR3 -> data flush -> intent cleared
+ *
+ * Control-flow state that untrusted code could have trained is flushed while
+ * the secrets are still unmapped. What the kernel left in the caches and
+ * buffers is flushed when they are unmapped again, or speculation between the
+ * flush and the switch could bring it back.
+ *
+ * Both run with interrupts off, touch nothing but nonsensitive memory and may
+ * be interrupted at any instruction by an NMI, #MC, #DB or a breakpoint, whose
+ * handler may fault on sensitive memory and exit by itself. All of these are
+ * enclosed in __asi_nmi_enter() and __asi_nmi_exit(), which put back root and
+ * intent as they were found, so that neither transition, nor a
+ * read-modify-write of CR3 elsewhere, notices:
+ *
+ *  - an exit that is interrupted after its control flush goes on to the
+ *    unrestricted root. The handler ran kernel code only, so nothing untrusted
+ *    has trained anything since that flush;
+ *  - an enter that is interrupted after its data flush would return to user
+ *    mode with what the handler has read in the buffers. __asi_nmi_exit()
+ *    therefore flushes whenever it goes back to the restricted root.
+ */
+#include <linux/entry-common.h>
+#include <linux/instrumentation.h>
+#include <linux/jump_label.h>
+#include <linux/mm.h>
+#include <linux/vmstat.h>
+
+#include <asm/asi.h>
+#include <asm/msr.h>
+#include <asm/nospec-branch.h>
+#include <asm/trap_pf.h>
+
+#include <trace/events/asi.h>
+
+#include "asi_internal.h"
+
+/* A CPU comes up unrestricted, on the root that the boot code has loaded. */
+DEFINE_PER_CPU(struct asi_cpu, asi_cpu) = {
+	.unrestricted = true,
+};
+
+DEFINE_STATIC_KEY_FALSE_RO(asi_flush_ibpb);
+DEFINE_STATIC_KEY_FALSE_RO(asi_flush_rsb);
+DEFINE_STATIC_KEY_FALSE_RO(asi_flush_verw);
+DEFINE_STATIC_KEY_FALSE_RO(asi_flush_l1d);
+
+/*
+ * The common counter functions may be instrumented, which is forbidden here.
+ * Preemption is off, as interrupts are.
+ */
+#define asi_count(item) this_cpu_inc(vm_event_states.event[item])
+
+/* What untrusted code has left to steer the kernel by. */
+static __always_inline void asi_flush_control(void)
+{
+	bool ibpb = static_branch_unlikely(&asi_flush_ibpb);
+	bool rsb = static_branch_unlikely(&asi_flush_rsb);
+
+	/* IBPB first: it may leave entries in the return buffer. */
+	if (ibpb)
+		indirect_branch_prediction_barrier();
+	if (rsb)
+		asi_fill_return_buffer();
+	if (ibpb || rsb)
+		asi_count(ASI_FLUSH_CONTROL);
+}
+
+/* What the kernel has left to be read by untrusted code. */
+static __always_inline void asi_flush_data(void)
+{
+	bool l1d = static_branch_unlikely(&asi_flush_l1d);
+	bool verw = static_branch_unlikely(&asi_flush_verw);
+
+	/* VERW last: writing the MSR goes through the buffers that it clears. */
+	if (l1d)
+		native_wrmsrq(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+	if (verw)
+		x86_clear_cpu_buffers();
+	if (l1d || verw)
+		asi_count(ASI_FLUSH_DATA);
+}
+
+/*
+ * Load @root of the mm and ASID that @cr3 is a CR3 value of.
+ *
+ * The pending bit is cleared only when the flush has been done: an NMI between
+ * the two flushes once more, one between a clear and the CR3 write that was to
+ * flush would run on stale translations. Nobody sets bits from an NMI.
+ */
+static __always_inline void asi_write_cr3(unsigned long cr3, enum asi_root root)
+{
+	bool pcid = cpu_feature_enabled(X86_FEATURE_PCID);
+	u16 pending = this_cpu_read(asi_cpu.flush_pending[root]);
+
+	native_write_cr3(asi_cr3_load(cr3, root, pcid, pending));
+
+	if (pcid)
+		this_cpu_and(asi_cpu.flush_pending[root],
+			    ~BIT(cr3 & ASI_CR3_ASID_MASK));
+}
+
+noinstr void __asi_enter(void)
+{
+	asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
+	asi_flush_data();
+	asi_count(ASI_ENTER);
+
+	/* Last: the way back to user mode looks at nothing else. */
+	barrier();
+	this_cpu_write(asi_cpu.unrestricted, false);
+}
+
+static __always_inline void __asi_exit(void)
+{
+	this_cpu_write(asi_cpu.unrestricted, true);
+	/* First: an NMI from here on must find that an exit is under way. */
+	barrier();
+
+	asi_flush_control();
+	asi_write_cr3(__native_read_cr3(), ASI_ROOT_UNRESTRICTED);
+	asi_count(ASI_EXIT);
+}
+
+/**
+ * asi_exit - go to the unrestricted address space and stay there
+ *
+ * For code that is about to load a CR3 of its own or to save the current one,
+ * and for which a page fault would be fatal. The next return to user mode
+ * enters again.
+ *
+ * Context: any. With interrupts or preemption on, the effect lasts until the
+ * task is scheduled away.
+ */
+void asi_exit(void)
+{
+	unsigned long flags;
+
+	if (!asi_enabled())
+		return;
+
+	raw_local_irq_save(flags);
+	if (asi_in_restricted())
+		__asi_exit();
+	raw_local_irq_restore(flags);
+}
+
+noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
+			 unsigned long address)
+{
+	bool trace;
+
+	/*
+	 * Sensitive memory is simply not present. User mode cannot cause this
+	 * fault: what the CPU reads on its behalf (descriptor tables) is never
+	 * sensitive, and returning to user mode from here would not enter.
+	 */
+	if ((error_code & ~X86_PF_WRITE) || user_mode(regs))
+		return false;
+
+	/* The two spaces differ in the direct map only. */
+	if (address - PAGE_OFFSET > DIRECT_MAP_PHYSMEM_END)
+		return false;
+
+	/*
+	 * No need to look whether the unrestricted root maps the address: if it
+	 * does not, the retry faults again, not restricted, and is the bug that
+	 * it would have been without ASI. When another CPU has meanwhile
+	 * mapped the block, the exit was for nothing but does no harm.
+	 */
+	if (!asi_in_restricted())
+		return false;
+
+	__asi_exit();
+
+	instrumentation_begin();
+	trace = trace_asi_exit_enabled();
+	instrumentation_end();
+
+	/* Tracing wants what every #PF handler has: RCU, lockdep state. */
+	if (unlikely(trace)) {
+		irqentry_state_t state = irqentry_enter(regs);
+
+		instrumentation_begin();
+		trace_asi_exit(address, regs->ip, "user");
+		instrumentation_end();
+		irqentry_exit(regs, state);
+	}
+
+	return true;
+}
+
+noinstr void __asi_nmi_enter(struct asi_nmi *nmi)
+{
+	nmi->cr2 = native_read_cr2();
+	nmi->unrestricted = this_cpu_read(asi_cpu.unrestricted);
+	nmi->restricted = asi_in_restricted();
+}
+
+/*
+ * Nothing that follows on the way out may touch sensitive memory. Where user
+ * mode was interrupted this is also the enter: exc_nmi() does not pass
+ * exit_to_user_mode().
+ */
+noinstr void __asi_nmi_exit(struct asi_nmi *nmi)
+{
+	if (nmi->restricted && !asi_in_restricted()) {
+		asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
+		asi_flush_data();
+		asi_count(ASI_ENTER);
+	}
+
+	barrier();
+	this_cpu_write(asi_cpu.unrestricted, nmi->unrestricted);
+
+	if (unlikely(native_read_cr2() != nmi->cr2))
+		native_write_cr2(nmi->cr2);
+}
+
+/**
+ * asi_load_mm - switch to another mm, or to another ASID
+ * @cr3: for the unrestricted root
+ *
+ * Stays in the kind of address space that the CPU is in. When the intent is set
+ * but the restricted root is loaded (see struct asi_cpu), this completes the
+ * exit, whose control flush has been done.
+ *
+ * Context: interrupts off.
+ */
+void asi_load_mm(unsigned long cr3)
+{
+	enum asi_root root = asi_this_root();
+
+	asi_write_cr3(cr3, root);
+	if (root == ASI_ROOT_RESTRICTED)
+		asi_count(ASI_SWITCH);
+}
+
+/*
+ * Which translations to flush later. Without PCID every write to CR3 flushes
+ * all there is, so nothing is ever left.
+ *
+ * Context: interrupts off, or an exit could change roots in between.
+ */
+static void asi_flush_root_later(enum asi_root root, u16 pcid)
+{
+	if (cpu_feature_enabled(X86_FEATURE_PCID))
+		this_cpu_or(asi_cpu.flush_pending[root], BIT(pcid));
+}
+
+/**
+ * asi_flush_asid_later - flush both roots of an ASID when they are loaded next
+ * @pcid: the kernel PCID of the ASID
+ */
+void asi_flush_asid_later(u16 pcid)
+{
+	asi_flush_root_later(ASI_ROOT_UNRESTRICTED, pcid);
+	asi_flush_root_later(ASI_ROOT_RESTRICTED, pcid);
+}
+
+/**
+ * asi_flush_other_root_later - flush the root that is not loaded when it is
+ * @pcid: the kernel PCID of the loaded ASID, whose loaded root the caller
+ *	  flushes itself
+ */
+void asi_flush_other_root_later(u16 pcid)
+{
+	asi_flush_root_later(asi_in_restricted() ? ASI_ROOT_UNRESTRICTED :
+						   ASI_ROOT_RESTRICTED, pcid);
+}
+
+/**
+ * asi_cpu_reset - a CPU has come up, or back, on the unrestricted root
+ *
+ * The root that is loaded has been flushed. Other PCIDs may hold translations
+ * from a time since when the CPU has missed flushes.
+ *
+ * Context: interrupts off.
+ */
+void asi_cpu_reset(void)
+{
+	this_cpu_write(asi_cpu.unrestricted, true);
+	this_cpu_write(asi_cpu.flush_pending[ASI_ROOT_UNRESTRICTED], U16_MAX);
+	this_cpu_write(asi_cpu.flush_pending[ASI_ROOT_RESTRICTED], U16_MAX);
+}
+
+void __asi_trace_enter(void)
+{
+	trace_asi_enter("user");
+}

@@ -1,0 +1,609 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of Address Space Isolation. They run at boot, in a kernel thread,
+ * before user space. Where a property can be broken on purpose (asi_break_mask)
+ * the test that guards it does so and expects to see the difference.
+ */
+#include <kunit/test.h>
+#include <linux/asi.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/pgtable.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include <linux/vmstat.h>
+
+#include <asm/asi.h>
+#include <asm/cpu_entry_area.h>
+#include <asm/sections.h>
+#include <asm/set_memory.h>
+#include <asm/tlbflush.h>
+#include <asm/trap_pf.h>
+
+#include "../../../mm/page_alloc.h"
+#include "asi_internal.h"
+
+static void skip_unless_on(struct kunit *test)
+{
+	if (!asi_enabled())
+		kunit_skip(test, "ASI is off");
+}
+
+static unsigned long count_event(enum vm_event_item item)
+{
+	unsigned long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += per_cpu(vm_event_states.event[item], cpu);
+	return sum;
+}
+
+/* Does @pgd map @address? */
+static bool maps(pgd_t *pgd, const volatile void *address)
+{
+	unsigned long addr = (unsigned long)address;
+	unsigned int level;
+	pte_t *pte;
+	bool nx, rw;
+
+	pte = lookup_address_in_pgd_attr(pgd_offset_pgd(pgd, addr), addr, &level,
+					 &nx, &rw);
+	return pte && (pte_flags(*pte) & _PAGE_PRESENT);
+}
+
+#define EXPECT_REACH(test, address, restricted)				\
+do {									\
+	KUNIT_EXPECT_TRUE(test, maps(swapper_pg_dir, address));		\
+	KUNIT_EXPECT_EQ(test, restricted,				\
+			maps(kernel_to_restricted_pgdp(swapper_pg_dir), \
+			     address));					\
+} while (0)
+
+static const struct {
+	const char	*arg;
+	int		ret;
+	bool		on, set, flush;
+} parse_cases[] = {
+	/* the state before is on=false, set=false, flush=true */
+	{ "on",			0,	 true,	true,	true  },
+	{ "off",		0,	 false, true,	true  },
+	{ "on,flush=none",	0,	 true,	true,	false },
+	{ "flush=none,on",	0,	 true,	true,	false },
+	{ "flush=none",		0,	 false, false,	false },
+	{ "off,on",		0,	 true,	true,	true  },
+	{ "flush=none,flush=auto", 0,	 false, false,	true  },
+	{ "",			-EINVAL, false, false,	true  },
+	{ NULL,			-EINVAL, false, false,	true  },
+	{ "of",			-EINVAL, false, false,	true  },
+	{ "offf",		-EINVAL, false, false,	true  },
+	{ "on,",		-EINVAL, false, false,	true  },
+	{ ",on",		-EINVAL, false, false,	true  },
+	{ "on,bogus",		-EINVAL, false, false,	true  },
+	{ "on,flush=",		-EINVAL, false, false,	true  },
+	{ "ON",			-EINVAL, false, false,	true  },
+};
+
+static void test_parse(struct kunit *test)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(parse_cases); i++) {
+		struct asi_options options = { .flush = true };
+		const char *arg = parse_cases[i].arg;
+
+		KUNIT_EXPECT_EQ_MSG(test, parse_cases[i].ret,
+				    asi_parse_options(arg, &options), "'%s'", arg);
+		KUNIT_EXPECT_EQ_MSG(test, parse_cases[i].on, options.on, "'%s'", arg);
+		KUNIT_EXPECT_EQ_MSG(test, parse_cases[i].set, options.set, "'%s'", arg);
+		KUNIT_EXPECT_EQ_MSG(test, parse_cases[i].flush, options.flush, "'%s'", arg);
+	}
+}
+
+/* All roots of all dynamic ASIDs, in all states of the pending bits. */
+static void test_cr3(struct kunit *test)
+{
+	unsigned long pgd = 0x1234568000UL, lam = X86_CR3_LAM_U57;
+	unsigned int asid, pending;
+
+	for (asid = 1; asid <= TLB_NR_DYN_ASIDS; asid++) {
+		unsigned long u = pgd | lam | asid;
+		unsigned long r = asi_cr3(u, ASI_ROOT_RESTRICTED, true);
+
+		/* The roots differ in page and PCID, and in nothing else. */
+		KUNIT_EXPECT_EQ(test, r, u | BIT(13) | BIT(10));
+		KUNIT_EXPECT_EQ(test, u, asi_cr3(r, ASI_ROOT_UNRESTRICTED, true));
+		KUNIT_EXPECT_EQ(test, r, asi_cr3(r, ASI_ROOT_RESTRICTED, true));
+		KUNIT_EXPECT_EQ(test, u, asi_cr3(u, ASI_ROOT_UNRESTRICTED, true));
+
+		for (pending = 0; pending < BIT(TLB_NR_DYN_ASIDS + 1); pending++) {
+			unsigned long noflush = pending & BIT(asid) ? 0 : CR3_NOFLUSH;
+
+			/* The TLB is kept exactly when nothing is pending. */
+			KUNIT_ASSERT_EQ(test, r | noflush,
+				asi_cr3_load(u, ASI_ROOT_RESTRICTED, true, pending));
+			KUNIT_ASSERT_EQ(test, r | noflush,
+				asi_cr3_load(r, ASI_ROOT_RESTRICTED, true, pending));
+			KUNIT_ASSERT_EQ(test, u | noflush,
+				asi_cr3_load(r, ASI_ROOT_UNRESTRICTED, true, pending));
+			/* What was there before does not leak into it. */
+			KUNIT_ASSERT_EQ(test, u | noflush,
+				asi_cr3_load(u | CR3_NOFLUSH, ASI_ROOT_UNRESTRICTED,
+					     true, pending));
+		}
+	}
+
+	/* No PCID: bit 63 would fault, and bits 11:0 are not ours. */
+	KUNIT_EXPECT_EQ(test, pgd | BIT(13),
+			asi_cr3_load(pgd, ASI_ROOT_RESTRICTED, false, 0));
+	KUNIT_EXPECT_EQ(test, pgd,
+			asi_cr3_load(pgd | BIT(13), ASI_ROOT_UNRESTRICTED, false, 0));
+}
+
+/*
+ * The PCIDs of one ASID, and those of different ASIDs, never coincide, and the
+ * index into KPTI's mask of pending flushes is the same for each.
+ */
+static void test_pcids_distinct(struct kunit *test)
+{
+	DECLARE_BITMAP(seen, 4096) = {};
+	unsigned int asid;
+
+	for (asid = 1; asid <= TLB_NR_DYN_ASIDS; asid++) {
+		unsigned long r = asi_cr3(asid, ASI_ROOT_RESTRICTED, true) & CR3_PCID_MASK;
+		unsigned long k = r | BIT(X86_CR3_PTI_PCID_USER_BIT);
+
+		KUNIT_EXPECT_FALSE(test, __test_and_set_bit(asid, seen));
+		KUNIT_EXPECT_FALSE(test, __test_and_set_bit(r, seen));
+		KUNIT_EXPECT_FALSE(test, __test_and_set_bit(k, seen));
+		KUNIT_EXPECT_EQ(test, asid, r & ASI_CR3_ASID_MASK);
+		KUNIT_EXPECT_EQ(test, asid, k & ASI_CR3_ASID_MASK);
+	}
+}
+
+/* What is left for later is left for the root that is not loaded, and no more. */
+static void test_flush_later(struct kunit *test)
+{
+	u16 saved[ASI_NR_ROOTS], u, r;
+	unsigned long flags;
+
+	skip_unless_on(test);
+
+	local_irq_save(flags);
+	memcpy(saved, this_cpu_ptr(&asi_cpu)->flush_pending, sizeof(saved));
+	memset(this_cpu_ptr(&asi_cpu)->flush_pending, 0, sizeof(saved));
+	asi_flush_other_root_later(3);
+	u = this_cpu_read(asi_cpu.flush_pending[ASI_ROOT_UNRESTRICTED]);
+	r = this_cpu_read(asi_cpu.flush_pending[ASI_ROOT_RESTRICTED]);
+	if (asi_in_restricted())
+		swap(u, r);
+	memcpy(this_cpu_ptr(&asi_cpu)->flush_pending, saved, sizeof(saved));
+	local_irq_restore(flags);
+
+	KUNIT_EXPECT_EQ(test, u, 0);
+	KUNIT_EXPECT_EQ(test, r, boot_cpu_has(X86_FEATURE_PCID) ? BIT(3) : 0);
+}
+
+static DEFINE_PER_CPU(int, test_percpu);
+
+static void test_nonsensitive_kinds(struct kunit *test)
+{
+	int __percpu *percpu = alloc_percpu(int);
+	void *big = kunit_kmalloc(test, SZ_64K, GFP_KERNEL);
+	void *small = kunit_kmalloc(test, 64, GFP_KERNEL);
+	void *user_flags = kunit_kmalloc(test, 64, GFP_USER);
+	void *area = vmalloc(SZ_64K);
+	void *user_area = __vmalloc(SZ_64K, GFP_USER | __GFP_ZERO);
+	int on_stack, cpu;
+
+	skip_unless_on(test);
+	KUNIT_ASSERT_NOT_NULL(test, percpu);
+	KUNIT_ASSERT_NOT_NULL(test, big);
+	KUNIT_ASSERT_NOT_NULL(test, small);
+	KUNIT_ASSERT_NOT_NULL(test, user_flags);
+	KUNIT_ASSERT_NOT_NULL(test, area);
+	KUNIT_ASSERT_NOT_NULL(test, user_area);
+
+	EXPECT_REACH(test, small, true);
+	EXPECT_REACH(test, big, true);
+	EXPECT_REACH(test, user_flags, true);
+	EXPECT_REACH(test, area, true);
+	EXPECT_REACH(test, page_address(vmalloc_to_page(area)), true);
+	EXPECT_REACH(test, page_address(vmalloc_to_page(user_area)), true);
+	EXPECT_REACH(test, &on_stack, true);
+	EXPECT_REACH(test, current, true);
+	EXPECT_REACH(test, test_nonsensitive_kinds, true);
+	EXPECT_REACH(test, &parse_cases, true);
+	EXPECT_REACH(test, virt_to_page(small), true);
+	EXPECT_REACH(test, NODE_DATA(numa_node_id()), true);
+	EXPECT_REACH(test, swapper_pg_dir, true);
+	for_each_online_cpu(cpu) {
+		EXPECT_REACH(test, per_cpu_ptr(percpu, cpu), true);
+		EXPECT_REACH(test, per_cpu_ptr(&test_percpu, cpu), true);
+		EXPECT_REACH(test, get_cpu_entry_area(cpu), true);
+	}
+
+	free_percpu(percpu);
+	vfree(area);
+	vfree(user_area);
+}
+
+static void test_sensitive_kinds(struct kunit *test)
+{
+	static const gfp_t kinds[] = {
+		GFP_USER, GFP_HIGHUSER, GFP_HIGHUSER_MOVABLE,
+		GFP_USER | __GFP_RECLAIMABLE, GFP_TRANSHUGE_LIGHT,
+		GFP_ATOMIC | __GFP_HARDWALL,
+	};
+	int i, order;
+
+	skip_unless_on(test);
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		for (order = 0; order <= HPAGE_PMD_ORDER; order += 3) {
+			struct page *page = alloc_pages(kinds[i] & ~__GFP_COMP, order);
+
+			KUNIT_ASSERT_NOT_NULL(test, page);
+			EXPECT_REACH(test, page_address(page), false);
+			EXPECT_REACH(test, page_address(page) +
+				     (PAGE_SIZE << order) - 1, false);
+			__free_pages(page, order);
+		}
+	}
+}
+
+/* The negative control of the one before: without the mark it must be seen. */
+static void test_sensitive_kinds_unmarked(struct kunit *test)
+{
+	struct page *page;
+
+	skip_unless_on(test);
+	asi_break_mask = ASI_BREAK_NOMARK;
+	page = alloc_page(GFP_HIGHUSER_MOVABLE);
+	asi_break_mask = 0;
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	EXPECT_REACH(test, page_address(page), true);
+	__free_page(page);
+}
+
+#define FLIP_BLOCKS 4
+
+/* Free blocks whose last user has left a pattern in them. */
+static void leave_secrets(struct kunit *test)
+{
+	struct page *pages[FLIP_BLOCKS];
+	int i;
+
+	for (i = 0; i < FLIP_BLOCKS; i++) {
+		pages[i] = alloc_pages(GFP_HIGHUSER_MOVABLE, pageblock_order);
+		KUNIT_ASSERT_NOT_NULL(test, pages[i]);
+		memset(page_address(pages[i]), 0x5e, PAGE_SIZE << pageblock_order);
+	}
+	for (i = 0; i < FLIP_BLOCKS; i++)
+		__free_pages(pages[i], pageblock_order);
+	drain_all_pages(NULL);
+}
+
+/* Flip blocks by asking for them; say whether any secret came along. */
+static bool secrets_after_flip(struct kunit *test)
+{
+	unsigned long before = count_event(ASI_BLOCK_TO_NONSENSITIVE);
+	struct page *pages[FLIP_BLOCKS * 4];
+	bool found = false;
+	int i, nr;
+
+	for (nr = 0; nr < ARRAY_SIZE(pages); nr++) {
+		pages[nr] = alloc_pages(GFP_KERNEL, pageblock_order);
+		KUNIT_ASSERT_NOT_NULL(test, pages[nr]);
+		EXPECT_REACH(test, page_address(pages[nr]), true);
+		if (memchr(page_address(pages[nr]), 0x5e,
+			   PAGE_SIZE << pageblock_order))
+			found = true;
+	}
+	for (i = 0; i < nr; i++)
+		__free_pages(pages[i], pageblock_order);
+	drain_all_pages(NULL);
+
+	KUNIT_EXPECT_GE(test, count_event(ASI_BLOCK_TO_NONSENSITIVE),
+			before + FLIP_BLOCKS);
+	return found;
+}
+
+/* Back to sensitive, everything that is free. */
+static int flip_back(struct kunit *test)
+{
+	unsigned long before = count_event(ASI_BLOCK_TO_SENSITIVE);
+	struct zone *zone;
+
+	for_each_populated_zone(zone)
+		while (asi_flip_block(zone, pageblock_order, GFP_KERNEL, 0,
+				      MIGRATE_MOVABLE))
+			;
+	return count_event(ASI_BLOCK_TO_SENSITIVE) - before;
+}
+
+static void test_flip_clears(struct kunit *test)
+{
+	skip_unless_on(test);
+
+	flip_back(test);
+	leave_secrets(test);
+	KUNIT_EXPECT_FALSE(test, secrets_after_flip(test));
+}
+
+static void test_flip_clears_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	if (page_poisoning_enabled_static() || want_init_on_free() ||
+	    want_init_on_alloc(GFP_KERNEL) || debug_pagealloc_enabled_static())
+		kunit_skip(test, "free pages are overwritten in any case");
+
+	flip_back(test);
+	leave_secrets(test);
+	asi_break_mask = ASI_BREAK_NOCLEAR;
+	KUNIT_EXPECT_TRUE(test, secrets_after_flip(test));
+	asi_break_mask = 0;
+	/* Do not leave it so. */
+	flip_back(test);
+}
+
+/*
+ * Read a byte in the restricted address space, and say how many exits that
+ * took: 0 when it is mapped there, 1 when it is not.
+ */
+static int exits_of_access(const volatile u8 *address)
+{
+	unsigned long before, flags;
+	int exits;
+
+	local_irq_save(flags);
+	asi_enter();
+	before = this_cpu_read(vm_event_states.event[ASI_EXIT]);
+	(void)READ_ONCE(*address);
+	exits = this_cpu_read(vm_event_states.event[ASI_EXIT]) - before;
+	local_irq_restore(flags);
+	return exits;
+}
+
+static void test_flip_to_sensitive(struct kunit *test, int expected)
+{
+	struct page *page;
+	unsigned long pfn;
+	u8 *address;
+
+	page = alloc_pages(GFP_KERNEL, pageblock_order);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	address = page_address(page);
+	pfn = page_to_pfn(page);
+
+	KUNIT_EXPECT_TRUE(test, asi_block_mapped(pfn));
+	KUNIT_EXPECT_EQ(test, 0, exits_of_access(address));
+
+	__free_pages(page, pageblock_order);
+	drain_all_pages(NULL);
+	KUNIT_EXPECT_GE(test, flip_back(test), 1);
+
+	KUNIT_EXPECT_EQ(test, !expected, asi_block_mapped(pfn));
+	if (!debug_pagealloc_enabled_static())
+		KUNIT_EXPECT_EQ(test, expected, exits_of_access(address));
+}
+
+static void test_flip_unmaps(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_flip_to_sensitive(test, 1);
+}
+
+static void test_flip_unmaps_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	asi_break_mask = ASI_BREAK_NOUNMAP;
+	test_flip_to_sensitive(test, 0);
+	asi_break_mask = 0;
+}
+
+/* A request that is larger than a block flips all of what it gets. */
+static void test_flip_large(struct kunit *test)
+{
+	struct page *page;
+	unsigned long i;
+
+	skip_unless_on(test);
+	flip_back(test);
+	page = alloc_pages(GFP_KERNEL | __GFP_NOWARN, MAX_PAGE_ORDER);
+	if (!page)
+		kunit_skip(test, "no memory of that order");
+	for (i = 0; i < MAX_ORDER_NR_PAGES; i += pageblock_nr_pages)
+		EXPECT_REACH(test, page_address(page + i), true);
+	__free_pages(page, MAX_PAGE_ORDER);
+	drain_all_pages(NULL);
+	flip_back(test);
+	page = alloc_pages(GFP_USER | __GFP_NOWARN, MAX_PAGE_ORDER);
+	if (!page)
+		kunit_skip(test, "no memory of that order");
+	for (i = 0; i < MAX_ORDER_NR_PAGES; i += pageblock_nr_pages)
+		EXPECT_REACH(test, page_address(page + i), false);
+	__free_pages(page, MAX_PAGE_ORDER);
+}
+
+/* A change of attributes reaches both direct maps, at either granularity. */
+static void test_attributes(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL, pageblock_order);
+	unsigned long addr;
+
+	skip_unless_on(test);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	addr = (unsigned long)page_address(page);
+
+	/* Splits the 2 MiB page */
+	KUNIT_EXPECT_EQ(test, 0, set_direct_map_invalid_noflush(page + 7));
+	KUNIT_EXPECT_FALSE(test, maps(swapper_pg_dir, (void *)addr + 7 * PAGE_SIZE));
+	KUNIT_EXPECT_FALSE(test, maps(kernel_to_restricted_pgdp(swapper_pg_dir),
+				      (void *)addr + 7 * PAGE_SIZE));
+	EXPECT_REACH(test, (void *)addr, true);
+	KUNIT_EXPECT_EQ(test, 0, set_direct_map_default_noflush(page + 7));
+	EXPECT_REACH(test, (void *)addr + 7 * PAGE_SIZE, true);
+
+	/* All of it */
+	KUNIT_EXPECT_EQ(test, 0, set_memory_ro(addr, pageblock_nr_pages));
+	KUNIT_EXPECT_EQ(test, 0, set_memory_rw(addr, pageblock_nr_pages));
+	EXPECT_REACH(test, (void *)addr, true);
+	flush_tlb_all();
+	__free_pages(page, pageblock_order);
+}
+
+/* The kernel image has a second mapping: no part of it may become sensitive. */
+static void test_image_is_pinned(struct kunit *test)
+{
+	unsigned long pfn;
+
+	skip_unless_on(test);
+	flip_back(test);
+	for (pfn = PHYS_PFN(__pa_symbol(_text)); pfn < PHYS_PFN(__pa_symbol(_end)); pfn++) {
+		KUNIT_ASSERT_TRUE(test, asi_block_pinned(pfn));
+		KUNIT_ASSERT_TRUE(test, asi_block_mapped(pfn));
+	}
+	/* That mapping does not go beyond the last block of the image. */
+	KUNIT_EXPECT_FALSE(test, maps(swapper_pg_dir, (void *)ALIGN((unsigned long)_end, PMD_SIZE)));
+}
+
+/* The whole kernel half, but for the direct map, is shared by reference. */
+static void test_kernel_half_shared(struct kunit *test)
+{
+	pgd_t *restricted = kernel_to_restricted_pgdp(swapper_pg_dir);
+	int first = pgd_index(PAGE_OFFSET);
+	int last = pgd_index((unsigned long)__va(DIRECT_MAP_PHYSMEM_END));
+	int i;
+
+	skip_unless_on(test);
+	for (i = KERNEL_PGD_BOUNDARY; i < PTRS_PER_PGD; i++) {
+		if (i >= first && i <= last) {
+			KUNIT_EXPECT_NE(test, pgd_val(restricted[i]), 0);
+			KUNIT_EXPECT_NE(test, pgd_val(restricted[i]),
+					pgd_val(swapper_pg_dir[i]));
+		} else {
+			KUNIT_EXPECT_EQ(test, pgd_val(restricted[i]),
+					pgd_val(swapper_pg_dir[i]));
+		}
+	}
+	KUNIT_EXPECT_GT(test, pgd_index(VMALLOC_START), last);
+}
+
+/*
+ * The NMI-like entries put back what they found, at each step of a transition
+ * that they can interrupt: { root, intent } before, in between, after.
+ */
+static void test_nmi_restores(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_HIGHUSER_MOVABLE);
+	static const struct { bool restricted, unrestricted; } found[] = {
+		{ true, false },	/* restricted, or user mode */
+		{ true, true },		/* exit or enter under way */
+		{ false, true },	/* unrestricted */
+	};
+	int i, touch;
+
+	skip_unless_on(test);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+
+	for (i = 0; i < ARRAY_SIZE(found); i++) {
+		for (touch = 0; touch < 2; touch++) {
+			bool restricted, unrestricted, inside;
+			unsigned long flags, cr2;
+			struct asi_nmi nmi;
+
+			local_irq_save(flags);
+			asi_exit();
+			if (found[i].restricted)
+				asi_enter();
+			this_cpu_write(asi_cpu.unrestricted, found[i].unrestricted);
+			native_write_cr2(0x1234);
+
+			asi_nmi_enter(&nmi);
+			if (touch)
+				(void)READ_ONCE(*(u8 *)page_address(page));
+			inside = asi_in_restricted();
+			asi_nmi_exit(&nmi);
+
+			restricted = asi_in_restricted();
+			unrestricted = this_cpu_read(asi_cpu.unrestricted);
+			cr2 = native_read_cr2();
+			asi_exit();
+			this_cpu_write(asi_cpu.unrestricted, true);
+			local_irq_restore(flags);
+
+			KUNIT_EXPECT_EQ(test, inside, !touch && found[i].restricted);
+			KUNIT_EXPECT_EQ(test, restricted, found[i].restricted);
+			KUNIT_EXPECT_EQ(test, unrestricted, found[i].unrestricted);
+			KUNIT_EXPECT_EQ(test, cr2, 0x1234);
+		}
+	}
+	__free_page(page);
+}
+
+/* Faults that are not ASI's go the usual way. */
+static void test_fault_rejects(struct kunit *test)
+{
+	struct pt_regs kernel = { .cs = __KERNEL_CS }, user = { .cs = __USER_CS };
+	struct page *page = alloc_page(GFP_HIGHUSER_MOVABLE);
+	unsigned long addr, flags;
+	bool ok;
+
+	skip_unless_on(test);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	addr = (unsigned long)page_address(page);
+
+#define TRY(regs, code, address) ({					\
+	local_irq_save(flags);						\
+	asi_enter();							\
+	ok = asi_fault(regs, code, address);				\
+	local_irq_restore(flags);					\
+	ok; })
+
+	KUNIT_EXPECT_TRUE(test, TRY(&kernel, 0, addr));
+	KUNIT_EXPECT_TRUE(test, TRY(&kernel, X86_PF_WRITE, addr));
+	KUNIT_EXPECT_FALSE(test, TRY(&kernel, X86_PF_PROT, addr));
+	KUNIT_EXPECT_FALSE(test, TRY(&kernel, X86_PF_USER, addr));
+	KUNIT_EXPECT_FALSE(test, TRY(&kernel, X86_PF_RSVD, addr));
+	KUNIT_EXPECT_FALSE(test, TRY(&kernel, X86_PF_INSTR, addr));
+	KUNIT_EXPECT_FALSE(test, TRY(&user, 0, addr));
+	KUNIT_EXPECT_FALSE(test, TRY(&kernel, 0, 0x1000));
+	KUNIT_EXPECT_FALSE(test, TRY(&kernel, 0, VMALLOC_START));
+	KUNIT_EXPECT_FALSE(test, TRY(&kernel, 0, PAGE_OFFSET - 1));
+#undef TRY
+	/* Not restricted: a fault there is somebody's bug. */
+	asi_exit();
+	KUNIT_EXPECT_FALSE(test, asi_fault(&kernel, 0, addr));
+	__free_page(page);
+}
+
+static struct kunit_case asi_test_cases[] = {
+	KUNIT_CASE(test_parse),
+	KUNIT_CASE(test_cr3),
+	KUNIT_CASE(test_pcids_distinct),
+	KUNIT_CASE(test_flush_later),
+	KUNIT_CASE(test_nonsensitive_kinds),
+	KUNIT_CASE(test_sensitive_kinds),
+	KUNIT_CASE(test_sensitive_kinds_unmarked),
+	KUNIT_CASE(test_flip_clears),
+	KUNIT_CASE(test_flip_clears_broken),
+	KUNIT_CASE(test_flip_unmaps),
+	KUNIT_CASE(test_flip_unmaps_broken),
+	KUNIT_CASE(test_flip_large),
+	KUNIT_CASE(test_attributes),
+	KUNIT_CASE(test_image_is_pinned),
+	KUNIT_CASE(test_kernel_half_shared),
+	KUNIT_CASE(test_nmi_restores),
+	KUNIT_CASE(test_fault_rejects),
+	{}
+};
+
+static struct kunit_suite asi_test_suite = {
+	.name = "asi",
+	.test_cases = asi_test_cases,
+};
+kunit_test_suite(asi_test_suite);
+
+MODULE_DESCRIPTION("KUnit tests of Address Space Isolation");
+MODULE_LICENSE("GPL");

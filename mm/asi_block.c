@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Address Space Isolation: the sensitivity of memory, a pageblock at a time.
+ *
+ * The free lists of the page allocator, the per-CPU lists included, are kept by
+ * migratetype, and a migratetype is of one kind. So pages of different kinds
+ * never meet on a list, and the allocator needs to know two things only: what
+ * type a request is (gfp_migratetype()), and that falling back to another type
+ * must stay within the kind. A block changes its kind here, and only while it
+ * is wholly free and off the free lists:
+ *
+ * to nonsensitive
+ *	The block is cleared through the unrestricted mapping, mapped in the
+ *	restricted address spaces, and given back with its new type. There is
+ *	nothing to shoot down, and nothing to wait for.
+ *
+ * to sensitive
+ *	The block is unmapped, all TLBs are flushed, and it is given back. Until
+ *	it is on a list of sensitive pages nobody can put a secret into it, so
+ *	no translation that a CPU can still use leads to one. The flush is of
+ *	everything: the pages may have been part of a vmalloc area, whose own
+ *	flush comes later than their being freed. Waiting for it takes
+ *	interrupts on and no spinlock held, which is what a caller says who
+ *	allows direct reclaim. For the others a worker flips blocks.
+ *
+ * All free memory starts sensitive, as zeroed migratetype bits of a mapping
+ * that is not there; a block of which something was reserved at boot starts
+ * nonsensitive.
+ */
+#define pr_fmt(fmt) "asi: " fmt
+
+#include <linux/asi.h>
+#include <linux/highmem.h>
+#include <linux/init.h>
+#include <linux/memblock.h>
+#include <linux/mm.h>
+#include <linux/page-isolation.h>
+#include <linux/vmstat.h>
+#include <linux/workqueue.h>
+
+#include <asm/tlbflush.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/asi.h>
+
+#include "internal.h"
+#include "page_alloc.h"
+
+EXPORT_TRACEPOINT_SYMBOL_GPL(asi_block_flip);
+
+#ifdef CONFIG_ASI_DEBUG
+unsigned long asi_break_mask;
+#endif
+
+/* Blocks that share one shootdown on their way to sensitive. */
+#define ASI_FLIP_BATCH	8
+
+/*
+ * Overwrite what the last user has left. With page poisoning the pattern is
+ * there already, and has to be.
+ */
+static void asi_clear_block(struct page *page, unsigned int order)
+{
+	unsigned int i, nr = 1U << order;
+
+	if (asi_broken(ASI_BREAK_NOCLEAR) || page_poisoning_enabled_static())
+		return;
+
+	/* Under debug_pagealloc free pages are not mapped anywhere. */
+	if (debug_pagealloc_enabled_static())
+		__kernel_map_pages(page, nr, 1);
+
+	/* KASAN has the pages marked as free. */
+	kasan_disable_current();
+	for (i = 0; i < nr; i++)
+		clear_page(page_address(page + i));
+	kasan_enable_current();
+
+	if (debug_pagealloc_enabled_static())
+		__kernel_map_pages(page, nr, 0);
+}
+
+static void asi_count_flip(struct page *page, unsigned int order, bool sensitive)
+{
+	unsigned long pfn = page_to_pfn(page);
+	unsigned long end = pfn + (1UL << order);
+
+	for (; pfn < end; pfn += pageblock_nr_pages) {
+		count_vm_event(sensitive ? ASI_BLOCK_TO_SENSITIVE :
+					   ASI_BLOCK_TO_NONSENSITIVE);
+		trace_asi_block_flip(pfn, sensitive);
+	}
+}
+
+static bool asi_flip_to_nonsensitive(struct zone *zone, unsigned int order,
+				     int migratetype)
+{
+	struct page *page;
+	unsigned long i;
+
+	page = take_free_block(zone, order, migratetype);
+	if (!page)
+		return false;
+
+	asi_clear_block(page, order);
+	for (i = 0; i < (1UL << order); i += pageblock_nr_pages)
+		asi_map_block(page_to_pfn(page) + i);
+	give_free_block(zone, page, order, migratetype);
+
+	asi_count_flip(page, order, false);
+	return true;
+}
+
+/* Context: may wait for other CPUs. */
+static bool asi_flip_to_sensitive(struct zone *zone, unsigned int order,
+				  int migratetype)
+{
+	/* Large requests are rare; do not take more than they want. */
+	int most = order > pageblock_order ? 1 : ASI_FLIP_BATCH;
+	struct page *pages[ASI_FLIP_BATCH];
+	unsigned long i;
+	int n, nr;
+
+	for (nr = 0; nr < most; nr++) {
+		struct page *page = take_free_block(zone, order, migratetype);
+
+		if (!page)
+			break;
+		if (!asi_broken(ASI_BREAK_NOUNMAP))
+			for (i = 0; i < (1UL << order); i += pageblock_nr_pages)
+				asi_unmap_block(page_to_pfn(page) + i);
+		pages[nr] = page;
+	}
+	if (!nr)
+		return false;
+
+	if (!asi_broken(ASI_BREAK_NOFLUSH))
+		flush_tlb_all();
+
+	for (n = 0; n < nr; n++) {
+		give_free_block(zone, pages[n], order, migratetype);
+		asi_count_flip(pages[n], order, true);
+	}
+	return true;
+}
+
+/* For those who cannot wait: have something ready for the next of them. */
+static void asi_flip_work(struct work_struct *work)
+{
+	struct zone *zone;
+
+	for_each_populated_zone(zone)
+		asi_flip_to_sensitive(zone, pageblock_order, MIGRATE_MOVABLE);
+}
+static DECLARE_WORK(asi_work, asi_flip_work);
+
+/**
+ * asi_flip_block - make free memory of one kind available to the other
+ * @zone: that has nothing left for a request
+ * @order: of the request
+ * @gfp: of the request
+ * @alloc_flags: of the request
+ * @migratetype: of the request
+ *
+ * Context: no locks of the page allocator held.
+ *
+ * Return: true if the request should be tried again.
+ */
+bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
+		    unsigned int alloc_flags, int migratetype)
+{
+	if (!asi_enabled() || (alloc_flags & ALLOC_NOLOCK))
+		return false;
+
+	order = max_t(unsigned int, order, pageblock_order);
+
+	if (!migratetype_is_sensitive(migratetype))
+		return asi_flip_to_nonsensitive(zone, order, migratetype);
+
+	if (gfpflags_allow_blocking(gfp) && !irqs_disabled())
+		return asi_flip_to_sensitive(zone, order, migratetype);
+
+	if (system_state == SYSTEM_RUNNING)
+		schedule_work(&asi_work);
+	return false;
+}
+
+/**
+ * asi_claim_range - make a range of pages sensitive that the caller owns
+ * @start_pfn: first page
+ * @end_pfn: after the last page
+ *
+ * For contiguous allocations, which take their pages where they find them. A
+ * block of which only a part is taken cannot change.
+ *
+ * Context: may sleep. The pages are off the free lists, their blocks isolated.
+ *
+ * Return: 0 or -EBUSY.
+ */
+int asi_claim_range(unsigned long start_pfn, unsigned long end_pfn)
+{
+	unsigned long pfn, first = pageblock_start_pfn(start_pfn);
+	bool flush = false;
+
+	if (!asi_enabled())
+		return 0;
+
+	for (pfn = first; pfn < end_pfn; pfn += pageblock_nr_pages)
+		if (asi_block_mapped(pfn) &&
+		    (pfn < start_pfn || pfn + pageblock_nr_pages > end_pfn ||
+		     asi_block_pinned(pfn)))
+			return -EBUSY;
+
+	for (pfn = first; pfn < end_pfn; pfn += pageblock_nr_pages) {
+		if (!asi_unmap_block(pfn))
+			continue;
+		flush = true;
+		set_block_type(pfn_to_page(pfn), MIGRATE_MOVABLE);
+		asi_count_flip(pfn_to_page(pfn), pageblock_order, true);
+	}
+	if (flush)
+		flush_tlb_all();
+	return 0;
+}
+
+/**
+ * asi_init_block - a block has been given its first type, or one by decree
+ * @pfn: of a page in the block
+ * @migratetype: its type
+ *
+ * Boot, CMA areas, boot-time huge pages, memory hotplug: nobody uses the block
+ * yet or it holds what its owner wants to keep, so nothing is cleared.
+ *
+ * Context: may wait for other CPUs if the block was mapped.
+ */
+void __meminit asi_init_block(unsigned long pfn, int migratetype)
+{
+	if (!asi_enabled())
+		return;
+
+	if (!migratetype_is_sensitive(migratetype)) {
+		if (!asi_block_mapped(pfn))
+			asi_map_block(pfn);
+	} else if (asi_unmap_block(pfn)) {
+		flush_tlb_all();
+	}
+}
+
+/**
+ * asi_boot_migratetype - the first type of free memory
+ * @pfn: of a page in the block
+ * @migratetype: without ASI
+ *
+ * Struct pages may be initialized long after asi_init_reserved() has decided.
+ */
+int __meminit asi_boot_migratetype(unsigned long pfn, int migratetype)
+{
+	if (asi_enabled() && asi_block_mapped(pfn))
+		return MIGRATE_UNMOVABLE;
+	return migratetype;
+}
+
+/**
+ * asi_init_reserved - memory that boot-time allocation gave to the kernel
+ * @start: physical address
+ * @end: physical address
+ *
+ * All of a block that holds some of it is nonsensitive: per-CPU areas, node
+ * data, struct pages, large hashes, the kernel image.
+ */
+void __init asi_init_reserved(phys_addr_t start, phys_addr_t end)
+{
+	unsigned long pfn = PFN_DOWN(start);
+
+	if (!asi_enabled())
+		return;
+
+	for (; pfn < PFN_UP(end); pfn = pageblock_end_pfn(pfn))
+		if (pfn_valid(pfn))
+			init_pageblock_migratetype(pfn_to_page(pfn),
+						   MIGRATE_UNMOVABLE, false);
+}

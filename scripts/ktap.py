@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a guest's console says of its tests: KUnit's KTAP among the kernel's
+messages, kselftest's KTAP after them, and splats anywhere.
+
+Only leaves are counted: a result with results of its own beneath it says
+nothing new, unless it failed and none of them did.  A plan ("1..N") that is
+not kept is a failure, so that a result that got lost is not a test passed.
+
+>>> report = read('''
+... [    1.0] KTAP version 1
+... [    1.0] 1..1
+... [    1.0]     KTAP version 1
+... [    1.0]     # Subtest: asi
+... [    1.0]     1..3
+... [    1.0]     ok 1 one
+... [    1.0]     ok 2 two # SKIP no such CPU
+... [    1.0]     not ok 3 three
+... [    1.0] # asi: pass:1 fail:1 skip:1 total:3
+... [    1.0] not ok 1 asi
+... TAP version 13
+... 1..3
+... # TAP version 13
+... # 1..2
+... # ok 1 global.a
+... ok 1 selftests: asi: cut
+... # TAP version 13
+... # 1..1
+... # ok 1 global.b # SKIP no such file
+... ok 2 selftests: asi: whole # SKIP
+... not ok 3 selftests: asi: crash # exit=139
+... ''')
+>>> report.passed, report.skipped, report.groups
+(2, 2, ['asi', 'cut', 'whole', 'crash'])
+>>> report.failed
+['asi: three', 'cut: 1 of 2 results', 'crash (exit=139)']
+
+>>> read('''
+... [    2.5] WARNING: mm/asi_block.c:12 at flip+0x1/0x2, CPU#0: cat/7
+... [    2.5] RIP: 0010:flip+0x1/0x2
+... ''').failed
+['splat: WARNING: mm/asi_block.c:12 at flip+0x1/0x2, CPU#0: cat/7']
+>>> read("[    0.5] Spectre V2 : WARNING: Unprivileged eBPF is enabled").failed
+[]
+"""
+
+import re
+from dataclasses import dataclass, field
+
+TIME = re.compile(r"\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
+PLAN = re.compile(r"1\.\.(\d+)$")
+RESULT = re.compile(r"(not )?ok (\d+)(?: -)? ?([^#]*?)\s*(?:# *(.*))?$")
+SPLAT = re.compile(
+    r"WARNING: |BUG: |kernel BUG at |INFO: .*(lock|rcu|hung|stall)|INFO: task |"
+    r"rcu: INFO: |watchdog: |NMI watchdog: .*LOCKUP|Oops|Kernel panic|Call Trace:|"
+    r"general protection fault|double fault|stack segment|invalid opcode|PANIC: |"
+    r"unchecked MSR|UBSAN: |Bad page |\?\?\? ", re.IGNORECASE)
+
+
+@dataclass
+class Level:
+    """The results at one depth, beneath one result of the depth above."""
+    plan: int = None
+    results: int = 0
+    failed: list = field(default_factory=list)
+
+
+@dataclass
+class Report:
+    passed: int = 0
+    skipped: int = 0
+    failed: list = field(default_factory=list)     # one line each
+    groups: list = field(default_factory=list)     # suites and programs that ended
+    splat: list = field(default_factory=list)      # the first lines of the first
+
+
+def read(text):
+    """The report of a console log."""
+    report, levels = Report(), {}
+    lines = [TIME.sub("", line, count=1).rstrip()
+             for line in text.replace("\r", "").splitlines()]
+    for number, line in enumerate(lines):
+        if not report.splat and SPLAT.match(line.lstrip()):
+            report.splat = lines[number:number + 8]
+            report.failed.append(f"splat: {line.strip()}")
+        depth, line = unindent(line)
+        if PLAN.match(line):
+            if levels.get(depth, Level(0)).plan is not None:
+                report.failed += end(levels, depth, "")
+                levels[depth] = Level()
+            levels[depth].plan = int(PLAN.match(line)[1])
+        elif RESULT.match(line):
+            result(levels, depth, RESULT.match(line), report)
+    report.failed += end(levels, 0, "")
+    return report
+
+
+def unindent(line):
+    """Depth and rest: four spaces a level for KUnit, "# " for kselftest."""
+    depth = 0
+    while line.startswith(("    ", "# ")):
+        line = line[4:] if line.startswith("    ") else line[2:]
+        depth += 1
+    return depth, line
+
+
+def result(levels, depth, match, report):
+    bad, name, remark = bool(match[1]), match[3] or match[2], match[4] or ""
+    name = name.replace("selftests: asi: ", "")
+    inner = levels.get(depth + 1, Level()).results
+    failed = end(levels, depth + 1, f"{name}: ")
+    if depth == 0:
+        report.groups.append(name)
+    if bad and not failed:
+        failed = [f"{name} ({remark})" if remark else name]
+    elif not inner and not bad:
+        if re.match("SKIP|XFAIL|TODO", remark, re.IGNORECASE):
+            report.skipped += 1
+        else:
+            report.passed += 1
+    here = levels.setdefault(depth, Level())
+    here.results += 1
+    here.failed += failed
+
+
+def end(levels, depth, prefix):
+    """End a level and those beneath it: what failed there, a broken plan too."""
+    if depth not in levels:
+        return []
+    beneath = end(levels, depth + 1, "")
+    level = levels.pop(depth)
+    failed = [prefix + line for line in level.failed + beneath]
+    if level.plan not in (None, level.results):
+        failed.append(f"{prefix}{level.results} of {level.plan} results")
+    return failed

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What every Python script of the rig shares: places, messages, the lock."""
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+LOG = BUILD / "log"
+VERBOSE = os.environ.get("V", "0") not in ("", "0")
+
+
+class Failure(Exception):
+    """Ends a script with one clear line and a non-zero status."""
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def pin(name):
+    """A value from scripts/source.pin."""
+    for line in (ROOT / "scripts/source.pin").read_text().splitlines():
+        key, _, value = line.partition("=")
+        if key == name:
+            return value
+    raise Failure(f"scripts/source.pin has no {name}")
+
+
+def kernel_name():
+    """The kernel tree in use: "" is the pinned one, else it stands for KERNEL=."""
+    user = os.environ.get("KERNEL")
+    if not user:
+        return ""
+    path = Path(user).resolve()
+    return f"-{path.name}-{abs_hash(path)}"
+
+
+def abs_hash(path):
+    import hashlib
+    return hashlib.sha256(str(path).encode()).hexdigest()[:8]
+
+
+def lock():
+    """Hold the build directory's lock until the process ends (see lib.sh)."""
+    if os.environ.get("ASI_LOCKED"):
+        return
+    BUILD.mkdir(exist_ok=True)
+    handle = os.open(BUILD / "lock", os.O_CREAT | os.O_WRONLY, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say(f"waiting for another run in {BUILD}")
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    os.environ["ASI_LOCKED"] = "1"
+
+
+def need_space(mib, what):
+    BUILD.mkdir(exist_ok=True)
+    stat = os.statvfs(BUILD)
+    room = stat.f_bavail * stat.f_frsize >> 20
+    if room < mib:
+        raise Failure(f"no space for {what}: needs {mib} MiB below {BUILD}, has {room}")
+
+
+def run(*command, **options):
+    """Run a command that must succeed; its standard output, as text."""
+    command = [str(word) for word in command]
+    if VERBOSE:
+        print("+", " ".join(command), file=sys.stderr, flush=True)
+    options.setdefault("stderr", subprocess.PIPE)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True,
+                          check=False, **options)
+    if done.returncode:
+        last = (done.stderr or done.stdout or "no output").strip().splitlines()[-1]
+        raise Failure(f"{' '.join(command[:3])}: {last}")
+    return done.stdout
+
+
+def script(name, *arguments):
+    """Run another script of the rig; it has said why if it fails."""
+    if subprocess.run([ROOT / "scripts" / name, *arguments], check=False).returncode:
+        sys.exit(1)
+
+
+def write_atomically(path, data, mode=0o644):
+    """Replace a file at once; leave it alone, with its time, if it is the same."""
+    path = Path(path)
+    if isinstance(data, str):
+        data = data.encode()
+    if path.is_file() and path.read_bytes() == data and \
+            path.stat().st_mode & 0o777 == mode:
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_bytes(data)
+    temporary.chmod(mode)
+    temporary.rename(path)
+    return True
+
+
+def main(function):
+    """Run a script's main function; a Failure is one line and status 1."""
+    try:
+        sys.exit(function())
+    except Failure as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the ASI selftests ask of the kernel: counters, the state of this CPU,
+ * and the switches that break a property on purpose.
+ *
+ * Everything here also builds for 32 bits, see entry32.c.
+ */
+#ifndef SELFTESTS_ASI_H
+#define SELFTESTS_ASI_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define ASI_DEBUGFS	"/sys/kernel/debug/asi/"
+
+#ifndef TMPFS_MAGIC
+#define TMPFS_MAGIC	0x01021994
+#endif
+#ifndef EXT4_SUPER_MAGIC
+#define EXT4_SUPER_MAGIC 0xef53
+#endif
+
+/* Reads a whole small file; returns its length without the final 0, or -1. */
+static inline ssize_t asi_slurp(const char *path, char *buf, size_t size)
+{
+	size_t len = 0;
+	ssize_t n;
+	int fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	while (len < size - 1) {
+		n = read(fd, buf + len, size - 1 - len);
+		if (n <= 0)
+			break;
+		len += n;
+	}
+	close(fd);
+	buf[len] = 0;
+	return len;
+}
+
+/* Writes a string to a control file; returns 0 or a negative error. */
+static inline int asi_write(const char *path, const char *text)
+{
+	int fd, ret = 0;
+
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* A counter of /proc/vmstat, or -1 if the kernel does not have it. */
+static inline long asi_counter(const char *name)
+{
+	static char buf[32768];
+	size_t len = strlen(name);
+	char *line;
+
+	if (asi_slurp("/proc/vmstat", buf, sizeof(buf)) < 0)
+		return -1;
+	for (line = buf; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (!strncmp(line, name, len) && line[len] == ' ')
+			return atol(line + len);
+	}
+	return -1;
+}
+
+/* Whether this kernel has ASI at all, on or off. */
+static inline bool asi_is_built(void)
+{
+	return asi_counter("asi_exit") >= 0;
+}
+
+/* Whether ASI is on: the flag that an administrator looks at. */
+static inline bool asi_is_on(void)
+{
+	static char buf[16384];
+	char *flags, *end;
+
+	if (asi_slurp("/proc/cpuinfo", buf, sizeof(buf)) < 0)
+		return false;
+	flags = strstr(buf, "\nflags");
+	if (!flags)
+		return false;
+	end = strchr(flags + 1, '\n');
+	if (!end)
+		return false;
+	*end = 0;
+	flags = strstr(flags, " asi");
+	return flags && (flags[4] == ' ' || !flags[4]);
+}
+
+static inline bool asi_has_debugfs(void)
+{
+	return !access(ASI_DEBUGFS "state", R_OK);
+}
+
+static inline int asi_pin(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Pins to the last CPU: housekeeping tends to be on the first. */
+static inline int asi_pin_last(void)
+{
+	return asi_pin(sysconf(_SC_NPROCESSORS_ONLN) - 1);
+}
+
+/*
+ * As asi_pin_last(), and no ordinary task may preempt: an address space belongs
+ * to the CPU, so one that ran in the middle of our system call and left the
+ * restricted one would be taken for our own doing.
+ */
+static inline int asi_pin_alone(void)
+{
+	struct sched_param param = { .sched_priority = 1 };
+
+	return asi_pin_last() ?: sched_setscheduler(0, SCHED_FIFO, &param);
+}
+
+/* To be opened ahead of asi_restricted(), so that asking is one system call. */
+static inline int asi_open_state(void)
+{
+	return open(ASI_DEBUGFS "state", O_RDONLY);
+}
+
+/*
+ * Whether this entry into the kernel found the CPU restricted: 1, 0, or -1.
+ *
+ * The read is an entry of its own. If the return to user mode before it had
+ * not gone back to restricted, the CPU would still be unrestricted, so this
+ * must be the first thing done after the path under test. It is safe in a
+ * signal handler. The caller is pinned to one CPU.
+ */
+static inline int asi_restricted(int fd)
+{
+	static char buf[4096];
+	char *line;
+	ssize_t len;
+	int cpu;
+
+	len = pread(fd, buf, sizeof(buf) - 1, 0);
+	if (len <= 0)
+		return -1;
+	buf[len] = 0;
+	cpu = sched_getcpu();
+	for (line = buf; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, "cpu=", 4) || atoi(line + 4) != cpu)
+			continue;
+		line = strchr(line, ' ');
+		return line && !strncmp(line, " root=restricted", 16);
+	}
+	return -1;
+}
+
+/*
+ * Breaks properties on purpose, for negative controls. An empty string mends
+ * everything. Returns 0 or a negative error.
+ */
+static inline int asi_break(const char *words)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "%s\n", words);
+	return asi_write(ASI_DEBUGFS "break", line);
+}
+
+static inline void asi_drop_caches(void)
+{
+	sync();
+	asi_write("/proc/sys/vm/drop_caches", "3\n");
+}
+
+/* A directory on tmpfs, or NULL. */
+static inline const char *asi_tmpfs(void)
+{
+	struct statfs fs;
+
+	if (!statfs("/tmp", &fs) && fs.f_type == TMPFS_MAGIC)
+		return "/tmp";
+	if (!statfs("/dev/shm", &fs) && fs.f_type == TMPFS_MAGIC)
+		return "/dev/shm";
+	return NULL;
+}
+
+/* A directory on ext4, or NULL. */
+static inline const char *asi_ext4(void)
+{
+	struct statfs fs;
+
+	if (!statfs("/mnt", &fs) && fs.f_type == EXT4_SUPER_MAGIC)
+		return "/mnt";
+	return NULL;
+}
+
+/* An unlinked file in @dir, or a negative error. */
+static inline int asi_tmpfile(const char *dir)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/asi-XXXXXX", dir);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	unlink(path);
+	return fd;
+}
+
+/* An access that the compiler may neither drop nor repeat. */
+#define asi_load(addr)		__atomic_load_n(addr, __ATOMIC_RELAXED)
+#define asi_store(addr, value)	__atomic_store_n(addr, value, __ATOMIC_RELAXED)
+
+/* Private memory that no page has been allocated for yet. */
+static inline void *asi_fresh(size_t len)
+{
+	void *mem;
+
+	mem = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+/* The two counters whose balance shows that every exit was followed by an enter. */
+struct asi_balance {
+	long exit;
+	long enter;
+};
+
+static inline struct asi_balance asi_balance(void)
+{
+	struct asi_balance now = {
+		.exit = asi_counter("asi_exit"),
+		.enter = asi_counter("asi_enter"),
+	};
+
+	return now;
+}
+
+#endif /* SELFTESTS_ASI_H */

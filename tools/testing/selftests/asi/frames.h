@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Physical frames: which one is behind an address, whether the restricted
+ * address space of this process reaches it, and what it holds.
+ */
+#ifndef SELFTESTS_ASI_FRAMES_H
+#define SELFTESTS_ASI_FRAMES_H
+
+#include <linux/elf.h>
+
+#include "asi.h"
+
+#define FRAME_SIZE		4096UL
+#define FRAMES_PER_BLOCK	512UL
+
+/* Addresses above this belong to the kernel. */
+#define FRAME_USER_MAX		0x0100000000000000UL
+
+/* The answer of the debugfs file "reach". */
+struct reach {
+	unsigned long pfn;
+	int sensitive;
+	int restricted;
+	int unrestricted;
+	unsigned long address;
+};
+
+/* The frame behind an address of this process, or 0. */
+static inline unsigned long frame_of(const void *addr)
+{
+	unsigned long entry = 0;
+	int fd;
+
+	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (pread(fd, &entry, sizeof(entry),
+		  (unsigned long)addr / FRAME_SIZE * sizeof(entry)) != sizeof(entry))
+		entry = 0;
+	close(fd);
+	if (!(entry >> 63))
+		return 0;
+	return entry & 0x007fffffffffffffUL;
+}
+
+/* The frames behind a range; returns how many are present. */
+static inline size_t frames_of(const void *addr, size_t len, unsigned long *pfns)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < len; i += FRAME_SIZE) {
+		unsigned long pfn = frame_of((const char *)addr + i);
+
+		if (pfn)
+			pfns[n++] = pfn;
+	}
+	return n;
+}
+
+/* Returns 0 or a negative error. */
+static inline int frame_reach(unsigned long pfn, struct reach *reach)
+{
+	static int fd = -1;
+	char line[160];
+	ssize_t len;
+
+	if (fd < 0)
+		fd = open(ASI_DEBUGFS "reach", O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	len = snprintf(line, sizeof(line), "%lu\n", pfn);
+	if (pwrite(fd, line, len, 0) != len)
+		return -errno;
+	len = pread(fd, line, sizeof(line) - 1, 0);
+	if (len <= 0)
+		return len ? -errno : -ENODATA;
+	line[len] = 0;
+	if (sscanf(line, "pfn=%lu sensitive=%d restricted=%d unrestricted=%d address=%lx",
+		   &reach->pfn, &reach->sensitive, &reach->restricted,
+		   &reach->unrestricted, &reach->address) != 5)
+		return -EBADMSG;
+	return reach->pfn == pfn ? 0 : -EBADMSG;
+}
+
+/* Whether the kernel half of the restricted address space maps the frame. */
+static inline bool frame_in_kernel_half(const struct reach *reach)
+{
+	return reach->restricted && reach->address >= FRAME_USER_MAX;
+}
+
+/*
+ * Reads physical memory through /proc/kcore; returns 0 or a negative error.
+ *
+ * Not to be used on a frame that is not reachable: the kernel would copy it
+ * through a page of its own, which is reachable, and the test would find there
+ * what it had leaked itself.
+ */
+static inline int frame_read(unsigned long pfn, void *buf, size_t len)
+{
+	static struct elf64_phdr phdr[64];
+	static int fd = -1, nr;
+	unsigned long phys = pfn * FRAME_SIZE;
+	int i;
+
+	if (fd < 0) {
+		struct elf64_hdr ehdr;
+
+		fd = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+		if (pread(fd, &ehdr, sizeof(ehdr), 0) != sizeof(ehdr))
+			return -EIO;
+		nr = ehdr.e_phnum < 64 ? ehdr.e_phnum : 64;
+		if (pread(fd, phdr, nr * sizeof(*phdr), ehdr.e_phoff) < 0)
+			return -errno;
+	}
+	for (i = 0; i < nr; i++) {
+		if (phdr[i].p_type != PT_LOAD || phdr[i].p_paddr == ~0UL)
+			continue;
+		/* The kernel image is a second way to some frames. */
+		if (phdr[i].p_vaddr >= 0xffffffff80000000UL)
+			continue;
+		if (phys < phdr[i].p_paddr ||
+		    phys + len > phdr[i].p_paddr + phdr[i].p_memsz)
+			continue;
+		if (pread(fd, buf, len, phdr[i].p_offset + phys - phdr[i].p_paddr) !=
+		    (ssize_t)len)
+			return -EIO;
+		return 0;
+	}
+	return -ENXIO;
+}
+
+#endif /* SELFTESTS_ASI_FRAMES_H */

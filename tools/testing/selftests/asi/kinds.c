@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Plants a secret in each kind of memory.
+ *
+ * What the kernel is handed by copying (files, sockets, keys) goes through one
+ * scratch page that is scrubbed right after, so that a tag with the name of a
+ * kind is nowhere but in memory of that kind.
+ */
+#include <arpa/inet.h>
+#include <signal.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/prctl.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <linux/keyctl.h>
+
+#include "asi.h"
+#include "kinds.h"
+
+#ifndef MFD_HUGETLB
+#define MFD_HUGETLB 4U
+#endif
+#ifndef __NR_memfd_secret
+#define __NR_memfd_secret 447
+#endif
+
+#define SMALL	(1024 * 1024UL)
+#define HUGE	(2 * SMALL)
+#define FREED	(16 * SMALL)
+
+static unsigned long scratch[512];
+
+/* Hands @len bytes of tags to write(), a page at a time. */
+static int plant_write(int fd, const struct kind *kind,
+		       const struct pattern *pattern, size_t len)
+{
+	ssize_t n = 0;
+
+	while (len) {
+		size_t chunk = len < sizeof(scratch) ? len : sizeof(scratch);
+
+		pattern_fill(scratch, chunk, pattern, kind_word(kind->name));
+		n = write(fd, scratch, chunk);
+		pattern_scrub(scratch, chunk);
+		if (n <= 0)
+			return n ? -errno : -EIO;
+		len -= n;
+	}
+	return 0;
+}
+
+static int plant_mapping(const struct kind *kind, const struct pattern *pattern,
+			 struct area *area, size_t len, int flags, int fd)
+{
+	area->addr = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, fd, 0);
+	if (area->addr == MAP_FAILED)
+		return -errno;
+	area->len = len;
+	pattern_fill(area->addr, len, pattern, kind_word(kind->name));
+	return 0;
+}
+
+/* Fills a file by write(), then maps it so that its frames can be asked for. */
+static int plant_file(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area, int fd)
+{
+	char *byte;
+	int ret;
+
+	if (fd < 0)
+		return fd;
+	ret = plant_write(fd, kind, pattern, SMALL);
+	if (ret)
+		return ret;
+	area->addr = mmap(NULL, SMALL, PROT_READ, MAP_SHARED, fd, 0);
+	if (area->addr == MAP_FAILED)
+		return -errno;
+	area->len = SMALL;
+	for (byte = area->addr; byte < (char *)area->addr + SMALL; byte += 4096)
+		(void)asi_load(byte);
+	return 0;
+}
+
+static int plant_anon(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	return plant_mapping(kind, pattern, area, SMALL,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1);
+}
+
+static int plant_shanon(const struct kind *kind, const struct pattern *pattern,
+			struct area *area)
+{
+	return plant_mapping(kind, pattern, area, SMALL,
+			     MAP_SHARED | MAP_ANONYMOUS, -1);
+}
+
+static bool is_huge(const void *addr)
+{
+	unsigned long from, to, kib, want = (unsigned long)addr;
+	bool inside = false;
+	char line[256];
+	FILE *smaps;
+
+	smaps = fopen("/proc/self/smaps", "re");
+	if (!smaps)
+		return false;
+	while (fgets(line, sizeof(line), smaps)) {
+		if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+			inside = from <= want && want < to;
+		if (inside && sscanf(line, "AnonHugePages: %lu", &kib) == 1)
+			break;
+		kib = 0;
+	}
+	fclose(smaps);
+	return inside && kib;
+}
+
+static int plant_huge(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	char *mem;
+
+	mem = mmap(NULL, 2 * HUGE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (mem == MAP_FAILED)
+		return -errno;
+	area->addr = mem + (-(unsigned long)mem & (HUGE - 1));
+	area->len = HUGE;
+	if (madvise(area->addr, HUGE, MADV_HUGEPAGE))
+		return -errno;
+	pattern_fill(area->addr, HUGE, pattern, kind_word(kind->name));
+	return is_huge(area->addr) ? 0 : -ENOMEM;
+}
+
+static int plant_hugetlb(const struct kind *kind, const struct pattern *pattern,
+			 struct area *area)
+{
+	static const char pool[] = "/proc/sys/vm/nr_hugepages";
+	char count[16];
+	int fd;
+
+	if (asi_slurp(pool, count, sizeof(count)) < 0)
+		return -EOPNOTSUPP;
+	if (atoi(count) < 2) {
+		asi_write("/proc/sys/vm/compact_memory", "1\n");
+		asi_write(pool, "2\n");
+	}
+	fd = memfd_create("asi", MFD_CLOEXEC | MFD_HUGETLB);
+	if (fd < 0)
+		return -errno;
+	return plant_mapping(kind, pattern, area, HUGE, MAP_SHARED, fd);
+}
+
+static int plant_tmpfs(const struct kind *kind, const struct pattern *pattern,
+		       struct area *area)
+{
+	const char *dir = asi_tmpfs();
+
+	return plant_file(kind, pattern, area, dir ? asi_tmpfile(dir) : -ENOENT);
+}
+
+static int plant_ext4(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	const char *dir = asi_ext4();
+
+	return plant_file(kind, pattern, area, dir ? asi_tmpfile(dir) : -ENOENT);
+}
+
+static int plant_memfd(const struct kind *kind, const struct pattern *pattern,
+		       struct area *area)
+{
+	int fd = memfd_create("asi", MFD_CLOEXEC);
+
+	return plant_file(kind, pattern, area, fd < 0 ? -errno : fd);
+}
+
+static int plant_posixshm(const struct kind *kind, const struct pattern *pattern,
+			  struct area *area)
+{
+	struct statfs fs;
+	int fd;
+
+	if (statfs("/dev/shm", &fs) || fs.f_type != TMPFS_MAGIC)
+		return -ENOENT;
+	fd = asi_tmpfile("/dev/shm");
+	if (fd < 0)
+		return fd;
+	if (ftruncate(fd, SMALL))
+		return -errno;
+	return plant_mapping(kind, pattern, area, SMALL, MAP_SHARED, fd);
+}
+
+static int plant_sysvshm(const struct kind *kind, const struct pattern *pattern,
+			 struct area *area)
+{
+	int id;
+
+	id = shmget(IPC_PRIVATE, SMALL, IPC_CREAT | 0600);
+	if (id < 0)
+		return -errno;
+	area->addr = shmat(id, NULL, 0);
+	shmctl(id, IPC_RMID, NULL);
+	if (area->addr == (void *)-1)
+		return -errno;
+	area->len = SMALL;
+	pattern_fill(area->addr, SMALL, pattern, kind_word(kind->name));
+	return 0;
+}
+
+static int plant_secret(const struct kind *kind, const struct pattern *pattern,
+			struct area *area)
+{
+	int fd;
+
+	fd = syscall(__NR_memfd_secret, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, SMALL))
+		return -errno;
+	return plant_mapping(kind, pattern, area, SMALL, MAP_SHARED, fd);
+}
+
+static int plant_pipe(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	int fds[2];
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	return plant_write(fds[1], kind, pattern, 32768);
+}
+
+static int plant_unix(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	int fds[2], i, ret = 0;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+		return -errno;
+	/* Small enough for the linear part of a buffer. */
+	for (i = 0; i < 16 && !ret; i++)
+		ret = plant_write(fds[0], kind, pattern, 512);
+	return ret;
+}
+
+static int plant_unixbig(const struct kind *kind, const struct pattern *pattern,
+			 struct area *area)
+{
+	size_t len = 65536;
+	int fds[2];
+	ssize_t n;
+	char *mem;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+		return -errno;
+	/* In one piece, so that most of it is in pages. */
+	mem = asi_fresh(len);
+	if (!mem)
+		return -ENOMEM;
+	pattern_fill(mem, len, pattern, kind_word(kind->name));
+	n = write(fds[0], mem, len);
+	pattern_scrub(mem, len);
+	munmap(mem, len);
+	return n == (ssize_t)len ? 0 : -EIO;
+}
+
+/* The loopback interface is down in a guest that has just booted. */
+static void loopback_up(int fd)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+
+	if (ioctl(fd, SIOCGIFFLAGS, &request))
+		return;
+	request.ifr_flags |= IFF_UP;
+	ioctl(fd, SIOCSIFFLAGS, &request);
+}
+
+static int plant_tcp(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t len = sizeof(addr);
+	int server, client;
+
+	server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (server < 0)
+		return -errno;
+	loopback_up(server);
+	if (bind(server, (void *)&addr, len) || listen(server, 1) ||
+	    getsockname(server, (void *)&addr, &len))
+		return -errno;
+	client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (client < 0 || connect(client, (void *)&addr, len))
+		return -errno;
+	if (accept4(server, NULL, NULL, SOCK_CLOEXEC) < 0)
+		return -errno;
+	return plant_write(client, kind, pattern, 32768);
+}
+
+static int plant_msgq(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	struct {
+		long type;
+		char text[2048];
+	} *msg = (void *)scratch;
+	int id, i, ret = 0;
+
+	id = msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+	if (id < 0)
+		return -errno;
+	for (i = 0; i < 4 && !ret; i++) {
+		msg->type = 1;
+		pattern_fill(msg->text, sizeof(msg->text), pattern,
+			     kind_word(kind->name));
+		if (msgsnd(id, msg, sizeof(msg->text), IPC_NOWAIT))
+			ret = -errno;
+		pattern_scrub(scratch, sizeof(scratch));
+	}
+	return ret;
+}
+
+static int plant_key(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	size_t len = 2048;
+	long id;
+
+	pattern_fill(scratch, len, pattern, kind_word(kind->name));
+	id = syscall(SYS_add_key, "user", "asi-selftest", scratch, len,
+		     KEY_SPEC_PROCESS_KEYRING);
+	pattern_scrub(scratch, len);
+	return id < 0 ? -errno : 0;
+}
+
+/* Runs @body in a child; returns its pid once it has said that it is ready. */
+static pid_t plant_child(void (*body)(const struct kind *kind,
+				      const struct pattern *pattern, int ready),
+			 const struct kind *kind, const struct pattern *pattern)
+{
+	int fds[2];
+	pid_t pid;
+	char byte;
+
+	if (pipe2(fds, O_CLOEXEC))
+		return -errno;
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		body(kind, pattern, fds[1]);
+		_exit(0);
+	}
+	close(fds[1]);
+	if (pid > 0 && read(fds[0], &byte, 1) != 1) {
+		waitpid(pid, NULL, 0);
+		pid = -ECHILD;
+	}
+	close(fds[0]);
+	return pid;
+}
+
+static void freed_body(const struct kind *kind, const struct pattern *pattern,
+		       int ready)
+{
+	char *mem = asi_fresh(FREED);
+
+	if (!mem)
+		return;
+	pattern_fill(mem, FREED, pattern, kind_word(kind->name));
+	if (write(ready, "", 1) != 1)
+		return;
+}
+
+static int plant_freed(const struct kind *kind, const struct pattern *pattern,
+		       struct area *area)
+{
+	pid_t pid = plant_child(freed_body, kind, pattern);
+
+	if (pid < 0)
+		return pid;
+	waitpid(pid, NULL, 0);
+	return 0;
+}
+
+/*
+ * The first two vector registers are neighbours in the save area, so together
+ * they hold a tag. The registers are loaded from memory that is scrubbed
+ * before the sleep that saves them.
+ */
+static void fpu_body(const struct kind *kind, const struct pattern *pattern,
+		     int ready)
+{
+	static const struct timespec forever = { .tv_sec = 1 << 30 };
+	long ret = SYS_write;
+
+	pattern_fill(scratch, TAG_SIZE, pattern, kind_word(kind->name));
+	asm volatile("movdqu (%[tag]), %%xmm0\n\t"
+		     "movdqu 16(%[tag]), %%xmm1\n\t"
+		     "movq $0, (%[tag])\n\t"
+		     "movq $0, 8(%[tag])\n\t"
+		     "syscall\n\t"
+		     "1: mov %[sleep], %%eax\n\t"
+		     "mov %[forever], %%rdi\n\t"
+		     "xor %%esi, %%esi\n\t"
+		     "syscall\n\t"
+		     "jmp 1b"
+		     : "+a" (ret)
+		     : [tag] "r" (scratch), [sleep] "i" (SYS_nanosleep),
+		       [forever] "r" (&forever),
+		       "D" ((long)ready), "S" (""), "d" (1L)
+		     : "rcx", "r11", "memory");
+}
+
+static int plant_fpu(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	pid_t pid = plant_child(fpu_body, kind, pattern);
+
+	return pid < 0 ? pid : 0;
+}
+
+const struct kind kinds[] = {
+	{ "anon", "anonymous memory", plant_anon },
+	{ "huge", "transparent huge page", plant_huge },
+	{ "shanon", "shared anonymous memory", plant_shanon },
+	{ "tmpfs", "page cache of a file on tmpfs", plant_tmpfs },
+	{ "ext4", "page cache of a file on ext4", plant_ext4 },
+	{ "memfd", "page cache of a memfd", plant_memfd },
+	{ "sysvshm", "System V shared memory", plant_sysvshm },
+	{ "posixshm", "POSIX shared memory", plant_posixshm },
+	{ "hugetlb", "hugetlb page", plant_hugetlb },
+	{ "secret", "memory of memfd_secret()", plant_secret },
+	{ "pipe", "pipe buffer", plant_pipe },
+	{ "unix", "UNIX socket queue, linear buffers", plant_unix },
+	{ "unixbig", "UNIX socket queue, paged buffers", plant_unixbig },
+	{ "tcp", "TCP socket queue", plant_tcp },
+	{ "msgq", "System V message queue", plant_msgq },
+	{ "key", "payload of a user key", plant_key },
+	{ "fpu", "saved vector registers of a sleeping task", plant_fpu },
+	{ "freed", "memory freed by a process that has exited", plant_freed },
+	{ }
+};
+
+const struct kind *kind_find(const char *name)
+{
+	const struct kind *kind;
+
+	for (kind = kinds; kind->name; kind++) {
+		if (!strcmp(kind->name, name))
+			return kind;
+	}
+	return NULL;
+}

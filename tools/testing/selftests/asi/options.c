@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What an administrator is told: the flag, the counters, the line at boot, the
+ * tracepoints, and the files for debugging.
+ */
+#include <sys/klog.h>
+#include <sys/stat.h>
+
+#include "asi.h"
+#include "frames.h"
+#include "kselftest_harness.h"
+
+#define TRACING		"/sys/kernel/tracing/"
+#define KLOG_READ_ALL	3
+#define KLOG_SIZE	10
+
+static const char * const counters[] = {
+	"asi_exit",
+	"asi_enter",
+	"asi_switch",
+	"asi_flush_control",
+	"asi_flush_data",
+	"asi_stun",
+	"asi_window_map",
+	"asi_block_to_sensitive",
+	"asi_block_to_nonsensitive",
+};
+
+/* Whether the kernel has the option, by its own configuration if it tells. */
+static bool built(void)
+{
+	return asi_is_built() || asi_is_on();
+}
+
+/* What the command line asks for: 1 on, 0 off, -1 nothing. The last word counts. */
+static int asked_for(const char *cmdline)
+{
+	const char *option = cmdline, *end, *word;
+	int asked = -1;
+
+	if (strstr(cmdline, "mitigations=off"))
+		asked = 0;
+	while ((option = strstr(option, "asi="))) {
+		bool whole = option == cmdline || option[-1] == ' ';
+
+		option += 4;
+		end = option + strcspn(option, "\n ");
+		for (word = option; whole && word < end;
+		     word += strcspn(word, ",\n ") + 1) {
+			size_t len = strcspn(word, ",\n ");
+
+			if (len == 2 && !strncmp(word, "on", len))
+				asked = 1;
+			else if (len == 3 && !strncmp(word, "off", len))
+				asked = 0;
+		}
+	}
+	return asked;
+}
+
+TEST(flag_agrees_with_command_line)
+{
+	char cmdline[4096];
+	int asked;
+
+	if (!built())
+		SKIP(return, "this kernel has no ASI");
+	ASSERT_LT(0, asi_slurp("/proc/cmdline", cmdline, sizeof(cmdline)));
+	asked = asked_for(cmdline);
+	if (asked < 0)
+		SKIP(return, "the command line says neither on nor off");
+	EXPECT_EQ(asked, asi_is_on())
+		TH_LOG("%s", cmdline);
+}
+
+TEST(counters_exist)
+{
+	unsigned int i;
+
+	if (!built())
+		SKIP(return, "this kernel has no ASI");
+	for (i = 0; i < ARRAY_SIZE(counters); i++) {
+		EXPECT_LE(0, asi_counter(counters[i]))
+			TH_LOG("no %s in /proc/vmstat", counters[i]);
+	}
+}
+
+TEST(nothing_is_counted_when_off)
+{
+	unsigned int i;
+
+	if (!built())
+		SKIP(return, "this kernel has no ASI");
+	if (asi_is_on())
+		SKIP(return, "ASI is on");
+	for (i = 0; i < ARRAY_SIZE(counters); i++) {
+		EXPECT_EQ(0, asi_counter(counters[i]))
+			TH_LOG("%s", counters[i]);
+	}
+}
+
+/* Whether it is on or off is said once; what else had to go is said as well. */
+TEST(one_line_at_boot)
+{
+	char *log, *line;
+	int size, len, found = 0;
+
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	size = klogctl(KLOG_SIZE, NULL, 0);
+	ASSERT_LT(0, size);
+	log = malloc(size + 1);
+	ASSERT_NE(NULL, log);
+	len = klogctl(KLOG_READ_ALL, log, size);
+	ASSERT_LT(0, len);
+	log[len] = 0;
+	for (line = strtok(log, "\n"); line; line = strtok(NULL, "\n")) {
+		char *text = strstr(line, "] ");
+
+		text = text ? text + 2 : line;
+		if (!strncmp(text, "asi: ", 5))
+			ksft_print_msg("%s\n", text);
+		found += !strncmp(text, "asi: on ", 8) ||
+			 !strncmp(text, "asi: off", 8);
+	}
+	free(log);
+	EXPECT_EQ(1, found);
+}
+
+static bool trace_has(const char *event)
+{
+	char *line = NULL;
+	size_t size = 0;
+	bool found = false;
+	char who[32];
+	FILE *trace;
+
+	snprintf(who, sizeof(who), "-%d ", getpid());
+	trace = fopen(TRACING "trace", "re");
+	if (!trace)
+		return false;
+	while (!found && getline(&line, &size, trace) > 0)
+		found = strstr(line, who) && strstr(line, event);
+	free(line);
+	fclose(trace);
+	return found;
+}
+
+TEST(tracepoints_fire)
+{
+	char buf[4096] = { };
+	int file;
+
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	if (access(TRACING "trace", R_OK))
+		SKIP(return, "no tracefs");
+	ASSERT_EQ(0, access(TRACING "events/asi/asi_block_flip/enable", W_OK));
+	file = memfd_create("asi", 0);
+	ASSERT_EQ(4096, write(file, buf, 4096));
+	ASSERT_EQ(0, asi_write(TRACING "trace", "\n"));
+	ASSERT_EQ(0, asi_write(TRACING "events/asi/asi_exit/enable", "1"));
+	EXPECT_EQ(0, asi_write(TRACING "events/asi/asi_enter/enable", "1"));
+	EXPECT_EQ(4096, pread(file, buf, 4096, 0));
+	EXPECT_EQ(0, asi_write(TRACING "events/asi/enable", "0"));
+	EXPECT_TRUE(trace_has("asi_exit: "));
+	EXPECT_TRUE(trace_has("asi_enter: "));
+	asi_write(TRACING "trace", "\n");
+}
+
+TEST(debug_files_are_for_root)
+{
+	static const char * const files[] = { "state", "reach", "break" };
+	char path[64];
+	unsigned int i;
+	struct stat st;
+
+	if (!asi_has_debugfs())
+		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
+	for (i = 0; i < ARRAY_SIZE(files); i++) {
+		snprintf(path, sizeof(path), ASI_DEBUGFS "%s", files[i]);
+		ASSERT_EQ(0, stat(path, &st))
+			TH_LOG("%s", path);
+		EXPECT_EQ(0, st.st_mode & 077)
+			TH_LOG("%s has mode %o", path, st.st_mode);
+	}
+}
+
+TEST(break_takes_known_words_only)
+{
+	char before[128], after[128];
+
+	if (!asi_has_debugfs())
+		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
+	ASSERT_LE(0, asi_slurp(ASI_DEBUGFS "break", before, sizeof(before)));
+	EXPECT_GT(0, asi_break("nothing-of-the-kind"));
+	ASSERT_LE(0, asi_slurp(ASI_DEBUGFS "break", after, sizeof(after)));
+	EXPECT_STREQ(before, after);
+}
+
+/* A frame beyond all memory is nowhere, and what is no number is refused. */
+TEST(reach_takes_frames_only)
+{
+	struct reach reach;
+	int ret;
+
+	if (!asi_has_debugfs())
+		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
+	EXPECT_GT(0, asi_write(ASI_DEBUGFS "reach", "page\n"));
+	ret = frame_reach(1UL << 39, &reach);
+	if (!ret) {
+		EXPECT_EQ(0, reach.restricted);
+		EXPECT_EQ(0, reach.unrestricted);
+	}
+}
+
+TEST_HARNESS_MAIN

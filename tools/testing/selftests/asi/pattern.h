@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A secret that can be recognised wherever it turns up.
+ *
+ * Memory is filled with a tag of 32 bytes, over and over: two words of magic,
+ * the name of the kind of memory, and a nonce. No complete tag is ever made
+ * anywhere but in the memory that is filled, and never in a vector register,
+ * since the kernel saves those: a tag found in a frame has come from there.
+ */
+#ifndef SELFTESTS_ASI_PATTERN_H
+#define SELFTESTS_ASI_PATTERN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/random.h>
+
+#define __gpr		__attribute__((target("general-regs-only")))
+#define TAG_WORDS	4
+#define TAG_SIZE	(TAG_WORDS * sizeof(unsigned long))
+
+/* Keeps the words of the magic apart from what they look like in memory. */
+#define TAG_VEIL	0x5bd1e9955bd1e995UL
+
+struct pattern {
+	unsigned long veiled[2];
+	unsigned long nonce;
+};
+
+/* A pattern that nobody else has used. */
+static inline struct pattern pattern_random(void)
+{
+	struct pattern pattern;
+
+	if (getrandom(&pattern, sizeof(pattern), 0) != sizeof(pattern))
+		memset(&pattern, 0x6b, sizeof(pattern));
+	return pattern;
+}
+
+static inline unsigned long kind_word(const char *name)
+{
+	unsigned long word = 0;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(word) && name[i]; i++)
+		word |= (unsigned long)(unsigned char)name[i] << (8 * i);
+	return word;
+}
+
+/* One at a time: the compiler may not make vectors of them. */
+static inline __gpr void word_store(unsigned long *word, unsigned long value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELAXED);
+}
+
+/* Fills whole tags only: what is left over at the end stays as it is. */
+static inline __gpr void pattern_fill(void *mem, size_t len,
+				      const struct pattern *pattern,
+				      unsigned long kind)
+{
+	unsigned long *word = mem;
+	size_t i;
+
+	for (i = 0; i < len / TAG_SIZE; i++) {
+		word_store(word++, pattern->veiled[0] ^ TAG_VEIL);
+		word_store(word++, pattern->veiled[1] ^ TAG_VEIL);
+		word_store(word++, kind);
+		word_store(word++, pattern->nonce);
+	}
+}
+
+static inline __gpr void pattern_scrub(void *mem, size_t len)
+{
+	unsigned long *word = mem;
+	size_t i;
+
+	for (i = 0; i < len / sizeof(*word); i++)
+		word_store(word++, 0);
+}
+
+/* Whether memory that begins on a word holds a tag of @pattern. */
+static inline __gpr bool pattern_found(const void *mem, size_t len,
+				       const struct pattern *pattern)
+{
+	const unsigned long *word = mem;
+	size_t i;
+
+	for (i = 0; i + 1 < len / sizeof(*word); i++) {
+		if ((word[i] ^ TAG_VEIL) == pattern->veiled[0] &&
+		    (word[i + 1] ^ TAG_VEIL) == pattern->veiled[1])
+			return true;
+	}
+	return false;
+}
+
+#endif /* SELFTESTS_ASI_PATTERN_H */
