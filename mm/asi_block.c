@@ -30,6 +30,7 @@
 #define pr_fmt(fmt) "asi: " fmt
 
 #include <linux/asi.h>
+#include <linux/compaction.h>
 #include <linux/highmem.h>
 #include <linux/init.h>
 #include <linux/memblock.h>
@@ -67,17 +68,10 @@ static void asi_clear_block(struct page *page, unsigned int order)
 		return;
 
 	/* Under debug_pagealloc free pages are not mapped anywhere. */
-	if (debug_pagealloc_enabled_static())
-		__kernel_map_pages(page, nr, 1);
-
-	/* KASAN has the pages marked as free. */
-	kasan_disable_current();
+	debug_pagealloc_map_pages(page, nr);
 	for (i = 0; i < nr; i++)
 		clear_page(page_address(page + i));
-	kasan_enable_current();
-
-	if (debug_pagealloc_enabled_static())
-		__kernel_map_pages(page, nr, 0);
+	debug_pagealloc_unmap_pages(page, nr);
 }
 
 static void asi_count_flip(struct page *page, unsigned int order, bool sensitive)
@@ -99,8 +93,14 @@ static bool asi_flip_to_nonsensitive(struct zone *zone, unsigned int order,
 	unsigned long i;
 
 	page = take_free_block(zone, order, migratetype);
-	if (!page)
+	if (!page) {
+		/*
+		 * Who can wait goes on to compact; this is for the others, and
+		 * for the next of them.
+		 */
+		wakeup_kcompactd(zone->zone_pgdat, pageblock_order, zone_idx(zone));
 		return false;
+	}
 
 	asi_clear_block(page, order);
 	for (i = 0; i < (1UL << order); i += pageblock_nr_pages)
@@ -122,8 +122,13 @@ static bool asi_flip_to_sensitive(struct zone *zone, unsigned int order,
 	int n, nr;
 
 	for (nr = 0; nr < most; nr++) {
-		struct page *page = take_free_block(zone, order, migratetype);
+		struct page *page;
 
+		/* What is off the lists is missed by others meanwhile. */
+		if (nr && !zone_watermark_ok(zone, 0, high_wmark_pages(zone) +
+					     pageblock_nr_pages, 0, 0))
+			break;
+		page = take_free_block(zone, order, migratetype);
 		if (!page)
 			break;
 		if (!asi_broken(ASI_BREAK_NOUNMAP))
@@ -152,6 +157,7 @@ static void asi_flip_work(struct work_struct *work)
 	for_each_populated_zone(zone)
 		asi_flip_to_sensitive(zone, pageblock_order, MIGRATE_MOVABLE);
 }
+
 static DECLARE_WORK(asi_work, asi_flip_work);
 
 /**
@@ -262,21 +268,29 @@ int __meminit asi_boot_migratetype(unsigned long pfn, int migratetype)
 
 /**
  * asi_init_reserved - memory that boot-time allocation gave to the kernel
- * @start: physical address
- * @end: physical address
  *
  * All of a block that holds some of it is nonsensitive: per-CPU areas, node
- * data, struct pages, large hashes, the kernel image.
+ * data, struct pages, large hashes, the kernel image. Not so what is reserved
+ * without a memmap: huge pages, which will hold user data.
+ *
+ * Before the rest is freed to the page allocator.
  */
-void __init asi_init_reserved(phys_addr_t start, phys_addr_t end)
+void __init asi_init_reserved(void)
 {
-	unsigned long pfn = PFN_DOWN(start);
+	struct memblock_region *region;
 
 	if (!asi_enabled())
 		return;
 
-	for (; pfn < PFN_UP(end); pfn = pageblock_end_pfn(pfn))
-		if (pfn_valid(pfn))
-			init_pageblock_migratetype(pfn_to_page(pfn),
-						   MIGRATE_UNMOVABLE, false);
+	for_each_reserved_mem_region(region) {
+		unsigned long pfn = PFN_DOWN(region->base);
+		unsigned long end = PFN_UP(region->base + region->size);
+
+		if (memblock_is_reserved_noinit(region))
+			continue;
+		for (; pfn < end; pfn = pageblock_end_pfn(pfn))
+			if (pfn_valid(pfn))
+				init_pageblock_migratetype(pfn_to_page(pfn),
+							   MIGRATE_UNMOVABLE, false);
+	}
 }

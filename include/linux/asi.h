@@ -28,9 +28,13 @@ enum asi_break {
 
 #ifdef CONFIG_ASI_DEBUG
 extern unsigned long asi_break_mask;
-#define asi_broken(what) unlikely(READ_ONCE(asi_break_mask) & (what))
+
+static inline bool asi_broken(enum asi_break what)
+{
+	return unlikely(READ_ONCE(asi_break_mask) & what);
+}
 #else
-#define asi_broken(what) false
+static inline bool asi_broken(enum asi_break what) { return false; }
 #endif
 
 /**
@@ -86,7 +90,7 @@ bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 int asi_claim_range(unsigned long start_pfn, unsigned long end_pfn);
 void __meminit asi_init_block(unsigned long pfn, int migratetype);
 int __meminit asi_boot_migratetype(unsigned long pfn, int migratetype);
-void __init asi_init_reserved(phys_addr_t start, phys_addr_t end);
+void __init asi_init_reserved(void);
 
 /* Provided by the architecture, which describes them. */
 void __init asi_init(void);
@@ -107,11 +111,13 @@ static inline bool asi_flip_block(struct zone *zone, unsigned int order,
 static inline int asi_claim_range(unsigned long start_pfn,
 				  unsigned long end_pfn) { return 0; }
 static inline void asi_init_block(unsigned long pfn, int migratetype) { }
+
 static inline int asi_boot_migratetype(unsigned long pfn, int migratetype)
 {
 	return migratetype;
 }
-static inline void asi_init_reserved(phys_addr_t start, phys_addr_t end) { }
+
+static inline void asi_init_reserved(void) { }
 static inline void asi_init(void) { }
 
 #endif /* CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */

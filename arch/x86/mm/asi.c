@@ -37,7 +37,12 @@ static struct asi_options asi_options __initdata = {
 };
 
 /* Why it is off, or NULL. */
-static const char *asi_off_reason __initdata;
+static const char *asi_off_reason __ro_after_init;
+
+static bool is_word(const char *arg, size_t len, const char *word)
+{
+	return len == strlen(word) && !strncmp(arg, word, len);
+}
 
 /**
  * asi_parse_options - parse the value of asi=
@@ -57,21 +62,19 @@ int asi_parse_options(const char *arg, struct asi_options *options)
 		const char *comma = strchrnul(arg, ',');
 		size_t len = comma - arg;
 
-#define ASI_WORD(word) (len == strlen(word) && !strncmp(arg, word, len))
-		if (ASI_WORD("off")) {
+		if (is_word(arg, len, "off")) {
 			new.on = false;
 			new.set = true;
-		} else if (ASI_WORD("on")) {
+		} else if (is_word(arg, len, "on")) {
 			new.on = true;
 			new.set = true;
-		} else if (ASI_WORD("flush=auto")) {
+		} else if (is_word(arg, len, "flush=auto")) {
 			new.flush = true;
-		} else if (ASI_WORD("flush=none")) {
+		} else if (is_word(arg, len, "flush=none")) {
 			new.flush = false;
 		} else {
 			return -EINVAL;
 		}
-#undef ASI_WORD
 		arg = *comma ? comma + 1 : NULL;
 	}
 

@@ -14,7 +14,6 @@
 #include <linux/pgtable.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
-#include <linux/slab.h>
 #include <linux/smp.h>
 #include <linux/uaccess.h>
 
@@ -84,26 +83,10 @@ bool asi_find_mapping(pgd_t *pgd, unsigned long pfn, unsigned long *address)
 	return find_in_table((u64 *)pgd, levels, sign, half, 511, pfn, address);
 }
 
-struct reach {
-	unsigned long pfn;
-};
-
-static int reach_open(struct inode *inode, struct file *file)
-{
-	file->private_data = kzalloc(sizeof(struct reach), GFP_KERNEL);
-	return file->private_data ? 0 : -ENOMEM;
-}
-
-static int reach_release(struct inode *inode, struct file *file)
-{
-	kfree(file->private_data);
-	return 0;
-}
-
+/* The page frame number to ask about is what a file keeps. */
 static ssize_t reach_write(struct file *file, const char __user *buf,
 			   size_t count, loff_t *ppos)
 {
-	struct reach *reach = file->private_data;
 	unsigned long pfn;
 	int ret;
 
@@ -112,14 +95,14 @@ static ssize_t reach_write(struct file *file, const char __user *buf,
 		return ret;
 	if (!pfn_valid(pfn))
 		return -ERANGE;
-	reach->pfn = pfn;
+	file->private_data = (void *)pfn;
 	return count;
 }
 
 static ssize_t reach_read(struct file *file, char __user *buf, size_t count,
 			  loff_t *ppos)
 {
-	struct reach *reach = file->private_data;
+	unsigned long pfn = (unsigned long)file->private_data;
 	struct mm_struct *mm = current->mm;
 	unsigned long address = 0, any = 0;
 	bool restricted, unrestricted;
@@ -130,10 +113,10 @@ static ssize_t reach_read(struct file *file, char __user *buf, size_t count,
 	/* Holds off whoever frees page tables of the user half. */
 	if (mmap_write_lock_killable(mm))
 		return -EINTR;
-	unrestricted = asi_find_mapping(pgd, reach->pfn, &any);
+	unrestricted = asi_find_mapping(pgd, pfn, &any);
 	if (asi_enabled()) {
 		restricted = asi_find_mapping(kernel_to_restricted_pgdp(pgd),
-					      reach->pfn, &address);
+					      pfn, &address);
 	} else {
 		restricted = unrestricted;
 		address = any;
@@ -142,16 +125,14 @@ static ssize_t reach_read(struct file *file, char __user *buf, size_t count,
 
 	len = scnprintf(line, sizeof(line),
 			"pfn=%lu sensitive=%d restricted=%d unrestricted=%d address=0x%lx\n",
-			reach->pfn,
-			asi_enabled() && !asi_block_mapped(reach->pfn),
+			pfn,
+			asi_enabled() && !asi_block_mapped(pfn),
 			restricted, unrestricted, address);
 	return simple_read_from_buffer(buf, count, ppos, line, len);
 }
 
 static const struct file_operations reach_fops = {
 	.owner		= THIS_MODULE,
-	.open		= reach_open,
-	.release	= reach_release,
 	.read		= reach_read,
 	.write		= reach_write,
 	.llseek		= default_llseek,
@@ -231,7 +212,7 @@ static ssize_t break_write(struct file *file, const char __user *buf,
 	words[min_t(size_t, len, count)] = '\0';
 	strim(words);
 
-	while ((word = strsep(&rest, " \n"))) {
+	while ((word = strsep(&rest, " "))) {
 		if (!*word)
 			continue;
 		for (i = 0; i < ARRAY_SIZE(breaks); i++)

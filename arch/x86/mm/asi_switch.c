@@ -91,7 +91,12 @@ static __always_inline void asi_flush_data(void)
  *
  * The pending bit is cleared only when the flush has been done: an NMI between
  * the two flushes once more, one between a clear and the CR3 write that was to
- * flush would run on stale translations. Nobody sets bits from an NMI.
+ * flush would run on stale translations.
+ *
+ * An NMI may set the bit, as firmware error handling flushes its fixmap page
+ * when there is no INVPCID. If it does so after the bit was read as clear, the
+ * bit stays set, and the root is loaded with a stale translation of that page,
+ * which only the next such NMI uses, after it has flushed it again.
  */
 static __always_inline void asi_write_cr3(unsigned long cr3, enum asi_root root)
 {
@@ -100,9 +105,9 @@ static __always_inline void asi_write_cr3(unsigned long cr3, enum asi_root root)
 
 	native_write_cr3(asi_cr3_load(cr3, root, pcid, pending));
 
-	if (pcid)
+	if (pcid && (pending & BIT(cr3 & ASI_CR3_ASID_MASK)))
 		this_cpu_and(asi_cpu.flush_pending[root],
-			    ~BIT(cr3 & ASI_CR3_ASID_MASK));
+			     ~BIT(cr3 & ASI_CR3_ASID_MASK));
 }
 
 noinstr void __asi_enter(void)
@@ -195,11 +200,14 @@ noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 	return true;
 }
 
-noinstr void __asi_nmi_enter(struct asi_nmi *nmi)
+/* What an NMI-like entry has found. */
+#define ASI_NMI_UNRESTRICTED	BIT(0)	/* the intent, see struct asi_cpu */
+#define ASI_NMI_RESTRICTED	BIT(1)	/* the root */
+
+noinstr u8 __asi_nmi_enter(void)
 {
-	nmi->cr2 = native_read_cr2();
-	nmi->unrestricted = this_cpu_read(asi_cpu.unrestricted);
-	nmi->restricted = asi_in_restricted();
+	return (this_cpu_read(asi_cpu.unrestricted) ? ASI_NMI_UNRESTRICTED : 0) |
+	       (asi_in_restricted() ? ASI_NMI_RESTRICTED : 0);
 }
 
 /*
@@ -207,19 +215,16 @@ noinstr void __asi_nmi_enter(struct asi_nmi *nmi)
  * mode was interrupted this is also the enter: exc_nmi() does not pass
  * exit_to_user_mode().
  */
-noinstr void __asi_nmi_exit(struct asi_nmi *nmi)
+noinstr void __asi_nmi_exit(u8 found)
 {
-	if (nmi->restricted && !asi_in_restricted()) {
+	if ((found & ASI_NMI_RESTRICTED) && !asi_in_restricted()) {
 		asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
 		asi_flush_data();
 		asi_count(ASI_ENTER);
 	}
 
 	barrier();
-	this_cpu_write(asi_cpu.unrestricted, nmi->unrestricted);
-
-	if (unlikely(native_read_cr2() != nmi->cr2))
-		native_write_cr2(nmi->cr2);
+	this_cpu_write(asi_cpu.unrestricted, found & ASI_NMI_UNRESTRICTED);
 }
 
 /**
@@ -265,13 +270,14 @@ void asi_flush_asid_later(u16 pcid)
 
 /**
  * asi_flush_other_root_later - flush the root that is not loaded when it is
- * @pcid: the kernel PCID of the loaded ASID, whose loaded root the caller
- *	  flushes itself
+ *
+ * Of the loaded ASID, whose loaded root the caller flushes itself.
  */
-void asi_flush_other_root_later(u16 pcid)
+void asi_flush_other_root_later(void)
 {
 	asi_flush_root_later(asi_in_restricted() ? ASI_ROOT_UNRESTRICTED :
-						   ASI_ROOT_RESTRICTED, pcid);
+						   ASI_ROOT_RESTRICTED,
+			     __native_read_cr3() & ASI_CR3_ASID_MASK);
 }
 
 /**

@@ -41,7 +41,7 @@ static unsigned long count_event(enum vm_event_item item)
 }
 
 /* Does @pgd map @address? */
-static bool maps(pgd_t *pgd, const volatile void *address)
+static bool maps(pgd_t *pgd, const void *address)
 {
 	unsigned long addr = (unsigned long)address;
 	unsigned int level;
@@ -53,13 +53,14 @@ static bool maps(pgd_t *pgd, const volatile void *address)
 	return pte && (pte_flags(*pte) & _PAGE_PRESENT);
 }
 
-#define EXPECT_REACH(test, address, restricted)				\
-do {									\
-	KUNIT_EXPECT_TRUE(test, maps(swapper_pg_dir, address));		\
-	KUNIT_EXPECT_EQ(test, restricted,				\
-			maps(kernel_to_restricted_pgdp(swapper_pg_dir), \
-			     address));					\
-} while (0)
+/* Everything is mapped in the unrestricted direct map. */
+static void expect_reach(struct kunit *test, const void *address, bool restricted)
+{
+	KUNIT_EXPECT_TRUE_MSG(test, maps(swapper_pg_dir, address), "%pS", address);
+	KUNIT_EXPECT_EQ_MSG(test, restricted,
+			    maps(kernel_to_restricted_pgdp(swapper_pg_dir), address),
+			    "%pS", address);
+}
 
 static const struct {
 	const char	*arg;
@@ -120,17 +121,19 @@ static void test_cr3(struct kunit *test)
 		for (pending = 0; pending < BIT(TLB_NR_DYN_ASIDS + 1); pending++) {
 			unsigned long noflush = pending & BIT(asid) ? 0 : CR3_NOFLUSH;
 
+			unsigned long to_r, to_u;
+
+			to_r = asi_cr3_load(u, ASI_ROOT_RESTRICTED, true, pending);
+			to_u = asi_cr3_load(r, ASI_ROOT_UNRESTRICTED, true, pending);
 			/* The TLB is kept exactly when nothing is pending. */
-			KUNIT_ASSERT_EQ(test, r | noflush,
-				asi_cr3_load(u, ASI_ROOT_RESTRICTED, true, pending));
-			KUNIT_ASSERT_EQ(test, r | noflush,
-				asi_cr3_load(r, ASI_ROOT_RESTRICTED, true, pending));
-			KUNIT_ASSERT_EQ(test, u | noflush,
-				asi_cr3_load(r, ASI_ROOT_UNRESTRICTED, true, pending));
-			/* What was there before does not leak into it. */
-			KUNIT_ASSERT_EQ(test, u | noflush,
-				asi_cr3_load(u | CR3_NOFLUSH, ASI_ROOT_UNRESTRICTED,
-					     true, pending));
+			KUNIT_ASSERT_EQ(test, r | noflush, to_r);
+			KUNIT_ASSERT_EQ(test, u | noflush, to_u);
+			/* Neither where it comes from nor NOFLUSH in it matter. */
+			KUNIT_ASSERT_EQ(test, to_r,
+					asi_cr3_load(r, ASI_ROOT_RESTRICTED, true, pending));
+			KUNIT_ASSERT_EQ(test, to_u,
+					asi_cr3_load(u | CR3_NOFLUSH, ASI_ROOT_UNRESTRICTED,
+						     true, pending));
 		}
 	}
 
@@ -165,7 +168,7 @@ static void test_pcids_distinct(struct kunit *test)
 /* What is left for later is left for the root that is not loaded, and no more. */
 static void test_flush_later(struct kunit *test)
 {
-	u16 saved[ASI_NR_ROOTS], u, r;
+	u16 saved[ASI_NR_ROOTS], u, r, id;
 	unsigned long flags;
 
 	skip_unless_on(test);
@@ -173,7 +176,8 @@ static void test_flush_later(struct kunit *test)
 	local_irq_save(flags);
 	memcpy(saved, this_cpu_ptr(&asi_cpu)->flush_pending, sizeof(saved));
 	memset(this_cpu_ptr(&asi_cpu)->flush_pending, 0, sizeof(saved));
-	asi_flush_other_root_later(3);
+	asi_flush_other_root_later();
+	id = __native_read_cr3() & ASI_CR3_ASID_MASK;
 	u = this_cpu_read(asi_cpu.flush_pending[ASI_ROOT_UNRESTRICTED]);
 	r = this_cpu_read(asi_cpu.flush_pending[ASI_ROOT_RESTRICTED]);
 	if (asi_in_restricted())
@@ -182,7 +186,7 @@ static void test_flush_later(struct kunit *test)
 	local_irq_restore(flags);
 
 	KUNIT_EXPECT_EQ(test, u, 0);
-	KUNIT_EXPECT_EQ(test, r, boot_cpu_has(X86_FEATURE_PCID) ? BIT(3) : 0);
+	KUNIT_EXPECT_EQ(test, r, boot_cpu_has(X86_FEATURE_PCID) ? BIT(id) : 0);
 }
 
 static DEFINE_PER_CPU(int, test_percpu);
@@ -205,23 +209,23 @@ static void test_nonsensitive_kinds(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, area);
 	KUNIT_ASSERT_NOT_NULL(test, user_area);
 
-	EXPECT_REACH(test, small, true);
-	EXPECT_REACH(test, big, true);
-	EXPECT_REACH(test, user_flags, true);
-	EXPECT_REACH(test, area, true);
-	EXPECT_REACH(test, page_address(vmalloc_to_page(area)), true);
-	EXPECT_REACH(test, page_address(vmalloc_to_page(user_area)), true);
-	EXPECT_REACH(test, &on_stack, true);
-	EXPECT_REACH(test, current, true);
-	EXPECT_REACH(test, test_nonsensitive_kinds, true);
-	EXPECT_REACH(test, &parse_cases, true);
-	EXPECT_REACH(test, virt_to_page(small), true);
-	EXPECT_REACH(test, NODE_DATA(numa_node_id()), true);
-	EXPECT_REACH(test, swapper_pg_dir, true);
+	expect_reach(test, small, true);
+	expect_reach(test, big, true);
+	expect_reach(test, user_flags, true);
+	expect_reach(test, area, true);
+	expect_reach(test, page_address(vmalloc_to_page(area)), true);
+	expect_reach(test, page_address(vmalloc_to_page(user_area)), true);
+	expect_reach(test, &on_stack, true);
+	expect_reach(test, current, true);
+	expect_reach(test, test_nonsensitive_kinds, true);
+	expect_reach(test, &parse_cases, true);
+	expect_reach(test, virt_to_page(small), true);
+	expect_reach(test, NODE_DATA(numa_node_id()), true);
+	expect_reach(test, swapper_pg_dir, true);
 	for_each_online_cpu(cpu) {
-		EXPECT_REACH(test, per_cpu_ptr(percpu, cpu), true);
-		EXPECT_REACH(test, per_cpu_ptr(&test_percpu, cpu), true);
-		EXPECT_REACH(test, get_cpu_entry_area(cpu), true);
+		expect_reach(test, per_cpu_ptr(percpu, cpu), true);
+		expect_reach(test, per_cpu_ptr(&test_percpu, cpu), true);
+		expect_reach(test, get_cpu_entry_area(cpu), true);
 	}
 
 	free_percpu(percpu);
@@ -244,8 +248,8 @@ static void test_sensitive_kinds(struct kunit *test)
 			struct page *page = alloc_pages(kinds[i] & ~__GFP_COMP, order);
 
 			KUNIT_ASSERT_NOT_NULL(test, page);
-			EXPECT_REACH(test, page_address(page), false);
-			EXPECT_REACH(test, page_address(page) +
+			expect_reach(test, page_address(page), false);
+			expect_reach(test, page_address(page) +
 				     (PAGE_SIZE << order) - 1, false);
 			__free_pages(page, order);
 		}
@@ -262,7 +266,7 @@ static void test_sensitive_kinds_unmarked(struct kunit *test)
 	page = alloc_page(GFP_HIGHUSER_MOVABLE);
 	asi_break_mask = 0;
 	KUNIT_ASSERT_NOT_NULL(test, page);
-	EXPECT_REACH(test, page_address(page), true);
+	expect_reach(test, page_address(page), true);
 	__free_page(page);
 }
 
@@ -295,7 +299,7 @@ static bool secrets_after_flip(struct kunit *test)
 	for (nr = 0; nr < ARRAY_SIZE(pages); nr++) {
 		pages[nr] = alloc_pages(GFP_KERNEL, pageblock_order);
 		KUNIT_ASSERT_NOT_NULL(test, pages[nr]);
-		EXPECT_REACH(test, page_address(pages[nr]), true);
+		expect_reach(test, page_address(pages[nr]), true);
 		if (memchr(page_address(pages[nr]), 0x5e,
 			   PAGE_SIZE << pageblock_order))
 			found = true;
@@ -351,7 +355,7 @@ static void test_flip_clears_broken(struct kunit *test)
  * Read a byte in the restricted address space, and say how many exits that
  * took: 0 when it is mapped there, 1 when it is not.
  */
-static int exits_of_access(const volatile u8 *address)
+static int exits_of_access(const u8 *address)
 {
 	unsigned long before, flags;
 	int exits;
@@ -414,7 +418,7 @@ static void test_flip_large(struct kunit *test)
 	if (!page)
 		kunit_skip(test, "no memory of that order");
 	for (i = 0; i < MAX_ORDER_NR_PAGES; i += pageblock_nr_pages)
-		EXPECT_REACH(test, page_address(page + i), true);
+		expect_reach(test, page_address(page + i), true);
 	__free_pages(page, MAX_PAGE_ORDER);
 	drain_all_pages(NULL);
 	flip_back(test);
@@ -422,7 +426,7 @@ static void test_flip_large(struct kunit *test)
 	if (!page)
 		kunit_skip(test, "no memory of that order");
 	for (i = 0; i < MAX_ORDER_NR_PAGES; i += pageblock_nr_pages)
-		EXPECT_REACH(test, page_address(page + i), false);
+		expect_reach(test, page_address(page + i), false);
 	__free_pages(page, MAX_PAGE_ORDER);
 }
 
@@ -441,14 +445,14 @@ static void test_attributes(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, maps(swapper_pg_dir, (void *)addr + 7 * PAGE_SIZE));
 	KUNIT_EXPECT_FALSE(test, maps(kernel_to_restricted_pgdp(swapper_pg_dir),
 				      (void *)addr + 7 * PAGE_SIZE));
-	EXPECT_REACH(test, (void *)addr, true);
+	expect_reach(test, (void *)addr, true);
 	KUNIT_EXPECT_EQ(test, 0, set_direct_map_default_noflush(page + 7));
-	EXPECT_REACH(test, (void *)addr + 7 * PAGE_SIZE, true);
+	expect_reach(test, (void *)addr + 7 * PAGE_SIZE, true);
 
 	/* All of it */
 	KUNIT_EXPECT_EQ(test, 0, set_memory_ro(addr, pageblock_nr_pages));
 	KUNIT_EXPECT_EQ(test, 0, set_memory_rw(addr, pageblock_nr_pages));
-	EXPECT_REACH(test, (void *)addr, true);
+	expect_reach(test, (void *)addr, true);
 	flush_tlb_all();
 	__free_pages(page, pageblock_order);
 }
@@ -465,7 +469,8 @@ static void test_image_is_pinned(struct kunit *test)
 		KUNIT_ASSERT_TRUE(test, asi_block_mapped(pfn));
 	}
 	/* That mapping does not go beyond the last block of the image. */
-	KUNIT_EXPECT_FALSE(test, maps(swapper_pg_dir, (void *)ALIGN((unsigned long)_end, PMD_SIZE)));
+	KUNIT_EXPECT_FALSE(test, maps(swapper_pg_dir,
+				      (void *)ALIGN((unsigned long)_end, PMD_SIZE)));
 }
 
 /* The whole kernel half, but for the direct map, is shared by reference. */
@@ -497,7 +502,9 @@ static void test_kernel_half_shared(struct kunit *test)
 static void test_nmi_restores(struct kunit *test)
 {
 	struct page *page = alloc_page(GFP_HIGHUSER_MOVABLE);
-	static const struct { bool restricted, unrestricted; } found[] = {
+	static const struct {
+		bool restricted, unrestricted;
+	} found[] = {
 		{ true, false },	/* restricted, or user mode */
 		{ true, true },		/* exit or enter under way */
 		{ false, true },	/* unrestricted */
@@ -511,7 +518,7 @@ static void test_nmi_restores(struct kunit *test)
 		for (touch = 0; touch < 2; touch++) {
 			bool restricted, unrestricted, inside;
 			unsigned long flags, cr2;
-			struct asi_nmi nmi;
+			u8 nmi;
 
 			local_irq_save(flags);
 			asi_exit();
@@ -520,11 +527,13 @@ static void test_nmi_restores(struct kunit *test)
 			this_cpu_write(asi_cpu.unrestricted, found[i].unrestricted);
 			native_write_cr2(0x1234);
 
-			asi_nmi_enter(&nmi);
+			cr2 = asi_save_cr2();
+			nmi = asi_nmi_enter();
 			if (touch)
 				(void)READ_ONCE(*(u8 *)page_address(page));
 			inside = asi_in_restricted();
-			asi_nmi_exit(&nmi);
+			asi_nmi_exit(nmi);
+			asi_restore_cr2(cr2);
 
 			restricted = asi_in_restricted();
 			unrestricted = this_cpu_read(asi_cpu.unrestricted);
@@ -603,6 +612,7 @@ static struct kunit_suite asi_test_suite = {
 	.name = "asi",
 	.test_cases = asi_test_cases,
 };
+
 kunit_test_suite(asi_test_suite);
 
 MODULE_DESCRIPTION("KUnit tests of Address Space Isolation");

@@ -30,19 +30,6 @@
 
 struct pt_regs;
 
-/**
- * struct asi_nmi - what an NMI-like entry found, to be restored on its return
- * @cr2:		fault address of an interrupted #PF entry; a nested ASI
- *			fault overwrites the register
- * @unrestricted:	the interrupted context's intent, see struct asi_cpu
- * @restricted:		the restricted root was loaded
- */
-struct asi_nmi {
-	unsigned long	cr2;
-	bool		unrestricted;
-	bool		restricted;
-};
-
 #ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
 
 #define ASI_CR3_RESTRICTED	BIT(PAGE_SHIFT + 1)
@@ -142,8 +129,8 @@ static inline unsigned long asi_current_cr3(unsigned long cr3)
 void __asi_enter(void);
 bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 		 unsigned long address);
-void __asi_nmi_enter(struct asi_nmi *nmi);
-void __asi_nmi_exit(struct asi_nmi *nmi);
+u8 __asi_nmi_enter(void);
+void __asi_nmi_exit(u8 found);
 void __asi_trace_enter(void);
 
 /**
@@ -185,23 +172,40 @@ static __always_inline bool asi_fault(struct pt_regs *regs,
 	return asi_enabled() && __asi_fault(regs, error_code, address);
 }
 
-/* Enclose everything NMI-like that may fault; state is restored as found. */
-static __always_inline void asi_nmi_enter(struct asi_nmi *nmi)
+/*
+ * Enclose everything NMI-like that may fault; root and intent are restored as
+ * found.
+ */
+static __always_inline u8 asi_nmi_enter(void)
 {
-	if (asi_enabled())
-		__asi_nmi_enter(nmi);
+	return asi_enabled() ? __asi_nmi_enter() : 0;
 }
 
-static __always_inline void asi_nmi_exit(struct asi_nmi *nmi)
+static __always_inline void asi_nmi_exit(u8 found)
 {
 	if (asi_enabled())
-		__asi_nmi_exit(nmi);
+		__asi_nmi_exit(found);
+}
+
+/*
+ * For NMI-like entries that may interrupt a page fault before it has read CR2,
+ * and did not fault by themselves without ASI.
+ */
+static __always_inline unsigned long asi_save_cr2(void)
+{
+	return asi_enabled() ? native_read_cr2() : 0;
+}
+
+static __always_inline void asi_restore_cr2(unsigned long cr2)
+{
+	if (asi_enabled() && unlikely(native_read_cr2() != cr2))
+		native_write_cr2(cr2);
 }
 
 /* TLB state: arch/x86/mm/tlb.c and asi_switch.c */
 void asi_load_mm(unsigned long cr3);
 void asi_flush_asid_later(u16 pcid);
-void asi_flush_other_root_later(u16 pcid);
+void asi_flush_other_root_later(void);
 void asi_cpu_reset(void);
 void asi_exit(void);
 
@@ -223,8 +227,10 @@ static inline void asi_trace_enter(void) { }
 static __always_inline bool asi_fault(struct pt_regs *regs,
 				      unsigned long error_code,
 				      unsigned long address) { return false; }
-static __always_inline void asi_nmi_enter(struct asi_nmi *nmi) { }
-static __always_inline void asi_nmi_exit(struct asi_nmi *nmi) { }
+static __always_inline u8 asi_nmi_enter(void) { return 0; }
+static __always_inline void asi_nmi_exit(u8 found) { }
+static __always_inline unsigned long asi_save_cr2(void) { return 0; }
+static __always_inline void asi_restore_cr2(unsigned long cr2) { }
 static inline void asi_cpu_reset(void) { }
 static inline void asi_exit(void) { }
 static inline void asi_check_boottime(void) { }

@@ -16,8 +16,14 @@
 #include "pattern.h"
 
 #define MiB		(1024 * 1024UL)
-#define TABLES_STEP	(2 * MiB)
+#define TABLES_STEP	(MiB / 4)
 #define TABLE_REACH	(2 * MiB)
+
+/* As much memory as the tests need, and as they can go through quickly. */
+#define LEAST		(128 * MiB)
+#define PLENTY		(320 * MiB)
+#define HUGE		(2 * MiB)
+#define HUGE_POOL	"/proc/sys/vm/nr_hugepages"
 
 #define TO_SENSITIVE	"asi_block_to_sensitive"
 #define TO_NONSENSITIVE	"asi_block_to_nonsensitive"
@@ -33,8 +39,23 @@ static size_t available(void)
 	return line ? strtoul(line + 13, NULL, 10) << 10 : 0;
 }
 
-/* Makes the kernel allocate @len bytes of page tables; NULL if it cannot. */
-static char *tables_alloc(size_t len)
+static long huge_pool(void)
+{
+	char count[32];
+
+	return asi_slurp(HUGE_POOL, count, sizeof(count)) < 0 ? -1 : atol(count);
+}
+
+static void set_huge_pool(long pages)
+{
+	char count[32];
+
+	snprintf(count, sizeof(count), "%ld\n", pages);
+	asi_write(HUGE_POOL, count);
+}
+
+/* Makes the kernel allocate @len bytes of page tables. */
+static bool tables_alloc(size_t len)
 {
 	size_t reach = len / FRAME_SIZE * TABLE_REACH, i;
 	char *mem;
@@ -42,49 +63,75 @@ static char *tables_alloc(size_t len)
 	mem = mmap(NULL, reach, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS |
 		   MAP_NORESERVE, -1, 0);
 	if (mem == MAP_FAILED)
-		return NULL;
+		return false;
 	madvise(mem, reach, MADV_NOHUGEPAGE);
 	for (i = 0; i < reach; i += TABLE_REACH)
 		(void)asi_load(mem + i);
-	return mem;
+	return true;
 }
 
-static void tables_free(char *mem, size_t len)
+/* What a child is to do before it sleeps. */
+struct job {
+	const struct pattern *pattern;
+	size_t len;
+	long flips;
+};
+
+/* Fills memory with the pattern. */
+static bool fill(const struct job *job)
 {
-	munmap(mem, len / FRAME_SIZE * TABLE_REACH);
+	char *mem = asi_fresh(job->len);
+
+	if (!mem)
+		return false;
+	pattern_fill(mem, job->len, job->pattern, 0);
+	return true;
+}
+
+static bool tables(const struct job *job)
+{
+	return tables_alloc(job->len);
+}
+
+/* At most @len, but only until there have been so many flips in all. */
+static bool tables_until_flips(const struct job *job)
+{
+	size_t len;
+
+	for (len = 0; len < job->len; len += TABLES_STEP) {
+		if (asi_counter(TO_NONSENSITIVE) >= job->flips)
+			return true;
+		if (!tables_alloc(TABLES_STEP))
+			return false;
+	}
+	return false;
 }
 
 /*
- * Runs a child that fills @len bytes with the pattern. It exits at once, or
- * sleeps and is returned if @stay.
+ * Returns a child that has done its job and sleeps, or -1. It is a process of
+ * its own so that what it holds does not slow down the walk through ours.
  */
-static pid_t fill(size_t len, const struct pattern *pattern, bool stay)
+static pid_t start(bool (*body)(const struct job *job), const struct job *job)
 {
 	int fds[2];
 	pid_t pid;
-	char byte, *mem;
+	char byte;
 
 	if (pipe(fds))
 		return -1;
 	pid = fork();
 	if (!pid) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		mem = asi_fresh(len);
-		if (!mem)
-			_exit(1);
-		pattern_fill(mem, len, pattern, 0);
-		if (write(fds[1], "", 1) == 1 && stay)
+		if (body(job) && write(fds[1], "", 1) == 1)
 			pause();
-		_exit(0);
+		_exit(1);
 	}
 	close(fds[1]);
-	if (read(fds[0], &byte, 1) != 1)
-		pid = -1;
-	close(fds[0]);
-	if (!stay) {
+	if (read(fds[0], &byte, 1) != 1) {
 		waitpid(pid, NULL, 0);
-		pid = 0;
+		pid = -1;
 	}
+	close(fds[0]);
 	return pid;
 }
 
@@ -92,6 +139,31 @@ static void end(pid_t pid)
 {
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
+}
+
+/* Waits for memory that has been freed to come back; page tables take a while. */
+static bool settles(size_t least)
+{
+	int i;
+
+	for (i = 0; i < 300 && available() < least; i++)
+		usleep(100000);
+	return available() >= least;
+}
+
+/*
+ * Starts a child and ends it; returns whether it could do its job and gave its
+ * memory back.
+ */
+static bool once(bool (*body)(const struct job *job), const struct job *job)
+{
+	size_t before = available() / 8 * 7;
+	pid_t pid = start(body, job);
+
+	if (pid < 0)
+		return false;
+	end(pid);
+	return settles(before);
 }
 
 /* How many frames of [pfn, pfn + nr), all reachable, hold the pattern. */
@@ -152,6 +224,7 @@ static size_t scan_reachable(const struct pattern *pattern, size_t *blocks)
 FIXTURE(flip)
 {
 	struct pattern pattern;
+	long huge_pool;
 };
 
 FIXTURE_SETUP(flip)
@@ -160,51 +233,58 @@ FIXTURE_SETUP(flip)
 		SKIP(return, "ASI is off");
 	if (!asi_has_debugfs())
 		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
-	if (available() < 256 * MiB)
-		SKIP(return, "too little memory");
+	self->huge_pool = huge_pool();
 	if (asi_pin_last())
 		SKIP(return, "cannot pin to a CPU");
 	asi_break("");
 	asi_drop_caches();
 	self->pattern = pattern_random();
+	/* Huge pages are the quickest way to be left with less memory. */
+	if (self->huge_pool >= 0 && available() > PLENTY)
+		set_huge_pool(self->huge_pool + (available() - PLENTY) / HUGE);
+	if (available() < LEAST)
+		SKIP(return, "too little memory");
 }
 
 FIXTURE_TEARDOWN_PARENT(flip)
 {
 	asi_break("");
+	if (self->huge_pool >= 0)
+		set_huge_pool(self->huge_pool);
 }
 
+/*
+ * Half of memory for the kernel and then nearly all for user space is more than
+ * user space could have without the kernel's blocks.
+ */
 TEST_F_TIMEOUT(flip, goes_both_ways, 300)
 {
 	long to_nonsensitive = asi_counter(TO_NONSENSITIVE);
 	long to_sensitive = asi_counter(TO_SENSITIVE);
-	size_t len = available() / 4;
-	char *tables;
+	struct job job = { .pattern = &self->pattern };
 
-	tables = tables_alloc(len);
-	ASSERT_NE(NULL, tables);
+	job.len = available() / 2;
+	EXPECT_TRUE(once(tables, &job));
 	EXPECT_LT(to_nonsensitive, asi_counter(TO_NONSENSITIVE));
-	tables_free(tables, len);
-	/* More than what is left of sensitive memory. */
-	EXPECT_EQ(0, fill(available() / 8 * 7, &self->pattern, false));
+	job.len = available() / 8 * 7;
+	EXPECT_TRUE(once(fill, &job));
 	EXPECT_LT(to_sensitive, asi_counter(TO_SENSITIVE));
 }
 
-/* What is allocated comes back, both kinds in turn, for as long as one likes. */
+/* What is allocated comes back, both kinds in turn. */
 TEST_F_TIMEOUT(flip, loses_no_memory, 300)
 {
-	size_t len = available() / 4, left;
-	char *tables;
+	struct job job = { .pattern = &self->pattern };
+	size_t left = available() / 8 * 7;
 	int i;
 
-	left = available();
-	for (i = 0; i < 4; i++) {
-		tables = tables_alloc(len);
-		ASSERT_NE(NULL, tables);
-		tables_free(tables, len);
-		ASSERT_EQ(0, fill(2 * len, &self->pattern, false));
+	for (i = 0; i < 3; i++) {
+		job.len = left / 2;
+		ASSERT_TRUE(once(tables, &job));
+		job.len = left / 8 * 7;
+		ASSERT_TRUE(once(fill, &job));
 	}
-	EXPECT_LT(left - left / 16, available());
+	EXPECT_TRUE(settles(left));
 }
 
 /*
@@ -214,27 +294,23 @@ TEST_F_TIMEOUT(flip, loses_no_memory, 300)
 static size_t secrets_in_nonsensitive(struct __test_metadata *_metadata,
 				      const struct pattern *pattern)
 {
-	long enough = asi_counter(TO_NONSENSITIVE) + 4;
+	struct job job = { .pattern = pattern };
 	size_t blocks, found;
-	char *tables[64];
-	int i, n = 0;
+	pid_t child;
 
-	EXPECT_EQ(0, fill(available() / 4 * 3, pattern, false));
-	while (n < 64 && asi_counter(TO_NONSENSITIVE) < enough) {
-		tables[n] = tables_alloc(TABLES_STEP);
-		if (!tables[n])
-			break;
-		n++;
-	}
-	EXPECT_LE(enough, asi_counter(TO_NONSENSITIVE))
-		TH_LOG("not even for %lu MiB of page tables",
-		       n * TABLES_STEP / MiB);
+	job.len = available() / 4 * 3;
+	EXPECT_TRUE(once(fill, &job));
+	job.len = available() / 4 * 3;
+	job.flips = asi_counter(TO_NONSENSITIVE) + 4;
+	child = start(tables_until_flips, &job);
+	EXPECT_LT(0, child)
+		TH_LOG("no flips");
 	found = scan_reachable(pattern, &blocks);
 	TH_LOG("%zu blocks are mapped, %zu frames there hold a secret",
 	       blocks, found);
 	EXPECT_LT(0, blocks);
-	for (i = 0; i < n; i++)
-		tables_free(tables[i], TABLES_STEP);
+	if (child > 0)
+		end(child);
 	return found;
 }
 
@@ -251,27 +327,28 @@ TEST_F_TIMEOUT(flip, without_clearing_is_seen, 300)
 }
 
 /*
- * Turns a quarter of memory nonsensitive and frees it, and then has a child
- * need it for its secrets.
+ * Turns half of memory nonsensitive and frees it, and then has a child need it
+ * for its secrets.
  */
 static size_t secrets_in_sensitive(struct __test_metadata *_metadata,
 				   const struct pattern *pattern)
 {
 	long to_sensitive = asi_counter(TO_SENSITIVE);
-	size_t len = available() / 4, blocks, found;
-	char *tables;
+	struct job job = { .pattern = pattern };
+	size_t blocks, found;
 	pid_t child;
 
-	tables = tables_alloc(len);
-	EXPECT_NE(NULL, tables);
-	tables_free(tables, len);
-	child = fill(available() / 8 * 7, pattern, true);
+	job.len = available() / 2;
+	EXPECT_TRUE(once(tables, &job));
+	job.len = available() / 8 * 7;
+	child = start(fill, &job);
 	EXPECT_LT(0, child);
 	EXPECT_LT(to_sensitive, asi_counter(TO_SENSITIVE));
 	found = scan_reachable(pattern, &blocks);
 	TH_LOG("%zu blocks are mapped, %zu frames there hold a secret",
 	       blocks, found);
-	end(child);
+	if (child > 0)
+		end(child);
 	return found;
 }
 

@@ -3,11 +3,11 @@
 """
 Checks from outside a guest what untrusted code inside it could reach.
 
-In the guest, plant has left secrets in memory of every kind and sleeps, and
-spin keeps every CPU in user mode. This program, on the host, stops the guest
-at random instants through the QEMU monitor, takes CR3 of every CPU that is in
-user mode, walks the page tables in the guest's RAM, and looks for frames that
-hold a secret. It asks nothing of the guest's kernel.
+In the guest, which runs outside-guest.sh, plant has left secrets in memory of
+every kind and sleeps, and spin keeps every CPU in user mode. This program, on
+the host, stops the guest at random instants through the QEMU monitor, takes CR3
+of every CPU that is in user mode, walks the page tables in the guest's RAM, and
+looks for frames that hold a secret. It asks nothing of the guest's kernel.
 
 The guest's RAM must be a file, shared with QEMU, and below 2 GiB so that an
 offset in it is a physical address:
