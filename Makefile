@@ -4,7 +4,7 @@
 
 export KERNEL APPEND ACCEL TARBALL BISECT V
 
-.PHONY: help run test kernel shell series check-series docs clean
+.PHONY: help run test kernel shell series check-series check-off kernel-selftests docs clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -33,6 +33,14 @@ series:
 #:   check-series  every patch applies, builds, and is clean (BISECT=1: boots)
 check-series:
 	@scripts/check-series
+
+#:   check-off     the machine code with the option off is that without the series
+check-off:
+	@scripts/check-off
+
+#:   kernel-selftests   the kernel's own, with ASI on and off, compared
+kernel-selftests:
+	@scripts/kernel-selftests
 
 #:   docs          the documentation as HTML, without a warning
 docs:

@@ -266,6 +266,27 @@ int __meminit asi_boot_migratetype(unsigned long pfn, int migratetype)
 	return migratetype;
 }
 
+/*
+ * Free memory that shares a block with what is reserved becomes visible without
+ * ever having been flipped. After kexec it may hold what users of the previous
+ * kernel have left.
+ */
+static void __init asi_clear_unreserved(void)
+{
+	phys_addr_t start, end;
+	unsigned long pfn;
+	u64 i;
+
+	for_each_free_mem_range(i, NUMA_NO_NODE, MEMBLOCK_NONE, &start, &end, NULL) {
+		for (pfn = PFN_UP(start); pfn < PFN_DOWN(end); pfn++) {
+			if (asi_block_mapped(pfn))
+				clear_page(pfn_to_kaddr(pfn));
+			else
+				pfn = pageblock_end_pfn(pfn) - 1;
+		}
+	}
+}
+
 /**
  * asi_init_reserved - memory that boot-time allocation gave to the kernel
  *
@@ -293,4 +314,6 @@ void __init asi_init_reserved(void)
 				init_pageblock_migratetype(pfn_to_page(pfn),
 							   MIGRATE_UNMOVABLE, false);
 	}
+
+	asi_clear_unreserved();
 }

@@ -147,6 +147,13 @@ static void read_root(void *info)
 {
 	struct cpu_root *root = info;
 
+	/*
+	 * As it would be had the return to user mode not entered. It cannot be
+	 * left out: user mode does not run on the unrestricted root.
+	 */
+	if (asi_broken(ASI_BREAK_NOENTER))
+		asi_exit();
+
 	root->restricted = asi_in_restricted();
 	root->unrestricted = this_cpu_read(asi_cpu.unrestricted);
 }
@@ -180,6 +187,7 @@ static const struct {
 	{ "nounmap",	ASI_BREAK_NOUNMAP },
 	{ "noflush",	ASI_BREAK_NOFLUSH },
 	{ "nomark",	ASI_BREAK_NOMARK },
+	{ "noenter",	ASI_BREAK_NOENTER },
 };
 
 static int break_show(struct seq_file *seq, void *unused)

@@ -123,7 +123,9 @@ static inline unsigned long asi_current_cr3(unsigned long cr3)
 {
 	if (!asi_enabled())
 		return cr3;
-	return asi_cr3(cr3, asi_this_root(), cpu_feature_enabled(X86_FEATURE_PCID));
+	return asi_cr3(cr3, asi_in_restricted() ? ASI_ROOT_RESTRICTED :
+						  ASI_ROOT_UNRESTRICTED,
+		       cpu_feature_enabled(X86_FEATURE_PCID));
 }
 
 void __asi_enter(void);

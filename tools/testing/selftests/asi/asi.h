@@ -63,21 +63,28 @@ static inline int asi_write(const char *path, const char *text)
 	return ret;
 }
 
-/* A counter of /proc/vmstat, or -1 if the kernel does not have it. */
-static inline long asi_counter(const char *name)
+/* What is read of /proc/vmstat, and where in that a counter is, or -1. */
+static char asi_vmstat[32768];
+
+static inline long asi_counter_read(const char *name)
 {
-	static char buf[32768];
 	size_t len = strlen(name);
 	char *line;
 
-	if (asi_slurp("/proc/vmstat", buf, sizeof(buf)) < 0)
-		return -1;
-	for (line = buf; line; line = strchr(line, '\n')) {
+	for (line = asi_vmstat; line; line = strchr(line, '\n')) {
 		line += *line == '\n';
 		if (!strncmp(line, name, len) && line[len] == ' ')
 			return atol(line + len);
 	}
 	return -1;
+}
+
+/* A counter of /proc/vmstat, or -1 if the kernel does not have it. */
+static inline long asi_counter(const char *name)
+{
+	if (asi_slurp("/proc/vmstat", asi_vmstat, sizeof(asi_vmstat)) < 0)
+		return -1;
+	return asi_counter_read(name);
 }
 
 /* Whether this kernel has ASI at all, on or off. */
@@ -247,13 +254,13 @@ struct asi_balance {
 	long enter;
 };
 
+/* Both from one read: other CPUs go on counting between two. */
 static inline struct asi_balance asi_balance(void)
 {
-	struct asi_balance now = {
-		.exit = asi_counter("asi_exit"),
-		.enter = asi_counter("asi_enter"),
-	};
+	struct asi_balance now;
 
+	now.exit = asi_counter("asi_exit");
+	now.enter = asi_counter_read("asi_enter");
 	return now;
 }
 
