@@ -309,10 +309,14 @@ void __init asi_init_reserved(void)
 
 		if (memblock_is_reserved_noinit(region))
 			continue;
-		for (; pfn < end; pfn = pageblock_end_pfn(pfn))
-			if (pfn_valid(pfn))
-				init_pageblock_migratetype(pfn_to_page(pfn),
-							   MIGRATE_UNMOVABLE, false);
+		for (; pfn < end; pfn = pageblock_end_pfn(pfn)) {
+			struct page *page = pfn_to_page(pfn);
+
+			/* Firmware's memory may lie outside of all zones. */
+			if (pfn_valid(pfn) && zone_spans_pfn(page_zone(page), pfn))
+				init_pageblock_migratetype(page, MIGRATE_UNMOVABLE,
+							   false);
+		}
 	}
 
 	asi_clear_unreserved();

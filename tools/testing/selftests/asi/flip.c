@@ -307,7 +307,7 @@ static size_t secrets_in_nonsensitive(struct __test_metadata *_metadata,
 	size_t blocks, found;
 	pid_t child;
 
-	job.len = available() / 8 * 7;
+	job.len = available() / 8 * 5;
 	EXPECT_TRUE(once(fill, &job));
 	job.flips = asi_counter(TO_NONSENSITIVE) + 8;
 	child = start(buffers_until_flips, &job);
