@@ -242,6 +242,9 @@ FIXTURE_SETUP(flip)
 		SKIP(return, "ASI is off");
 	if (!asi_has_debugfs())
 		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
+	/* These tests need most of memory, and what is said to be available. */
+	if (!access("/proc/lockdep_stats", F_OK))
+		SKIP(return, "a debugging kernel leaves less than it says");
 	self->huge_pool = huge_pool();
 	if (asi_pin_last())
 		SKIP(return, "cannot pin to a CPU");
