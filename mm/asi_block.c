@@ -87,7 +87,7 @@ static void asi_count_flip(struct page *page, unsigned int order, bool sensitive
 }
 
 static bool asi_flip_to_nonsensitive(struct zone *zone, unsigned int order,
-				     int migratetype)
+				     gfp_t gfp, int migratetype)
 {
 	struct page *page;
 	unsigned long i;
@@ -96,9 +96,12 @@ static bool asi_flip_to_nonsensitive(struct zone *zone, unsigned int order,
 	if (!page) {
 		/*
 		 * Who can wait goes on to compact; this is for the others, and
-		 * for the next of them.
+		 * for the next of them. Who must not wake kswapd, because of
+		 * the locks it holds, must not wake this one either.
 		 */
-		wakeup_kcompactd(zone->zone_pgdat, pageblock_order, zone_idx(zone));
+		if (gfp & __GFP_KSWAPD_RECLAIM)
+			wakeup_kcompactd(zone->zone_pgdat, pageblock_order,
+					 zone_idx(zone));
 		return false;
 	}
 
@@ -181,12 +184,13 @@ bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 	order = max_t(unsigned int, order, pageblock_order);
 
 	if (!migratetype_is_sensitive(migratetype))
-		return asi_flip_to_nonsensitive(zone, order, migratetype);
+		return asi_flip_to_nonsensitive(zone, order, gfp, migratetype);
 
 	if (gfpflags_allow_blocking(gfp) && !irqs_disabled())
 		return asi_flip_to_sensitive(zone, order, migratetype);
 
-	if (system_state == SYSTEM_RUNNING)
+	/* As with kswapd, see above. */
+	if (system_state == SYSTEM_RUNNING && (gfp & __GFP_KSWAPD_RECLAIM))
 		schedule_work(&asi_work);
 	return false;
 }
