@@ -24,7 +24,7 @@ enum asi_break {
 	ASI_BREAK_NOUNMAP	= BIT(1), /* flip without unmapping */
 	ASI_BREAK_NOFLUSH	= BIT(2), /* flip without flushing TLBs */
 	ASI_BREAK_NOMARK	= BIT(3), /* the GFP_USER family is nonsensitive */
-	ASI_BREAK_NOENTER	= BIT(4), /* system calls find the CPU unrestricted */
+	ASI_BREAK_NOENTER	= BIT(4), /* one return to user mode does not enter */
 };
 
 #ifdef CONFIG_ASI_DEBUG

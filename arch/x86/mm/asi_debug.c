@@ -4,8 +4,10 @@
  *
  * reach	write a page frame number, read whether the tables of the
  *		calling process map it
- * state	which root each CPU is on
- * break	properties to break on purpose, by name
+ * state	how often each CPU was found not to have entered the restricted
+ *		address space before user mode
+ * break	properties to break on purpose, by name; writing it clears what
+ *		state counts
  */
 #include <linux/asi.h>
 #include <linux/debugfs.h>
@@ -138,43 +140,13 @@ static const struct file_operations reach_fops = {
 	.llseek		= default_llseek,
 };
 
-struct cpu_root {
-	bool restricted;
-	bool unrestricted;
-};
-
-static void read_root(void *info)
-{
-	struct cpu_root *root = info;
-
-	/*
-	 * As it would be had the return to user mode not entered. It cannot be
-	 * left out: user mode does not run on the unrestricted root.
-	 */
-	if (asi_broken(ASI_BREAK_NOENTER))
-		asi_exit();
-
-	root->restricted = asi_in_restricted();
-	root->unrestricted = this_cpu_read(asi_cpu.unrestricted);
-}
-
 static int state_show(struct seq_file *seq, void *unused)
 {
 	int cpu;
 
-	for_each_online_cpu(cpu) {
-		struct cpu_root root;
-
-		if (!asi_enabled()) {
-			seq_printf(seq, "cpu=%d root=off intent=0\n", cpu);
-			continue;
-		}
-		if (smp_call_function_single(cpu, read_root, &root, 1))
-			continue;
-		seq_printf(seq, "cpu=%d root=%s intent=%d\n", cpu,
-			   root.restricted ? "restricted" : "unrestricted",
-			   root.unrestricted);
-	}
+	for_each_online_cpu(cpu)
+		seq_printf(seq, "cpu=%d missed=%u\n", cpu,
+			   per_cpu(asi_cpu.missed, cpu));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(state);
@@ -212,7 +184,7 @@ static ssize_t break_write(struct file *file, const char __user *buf,
 	char words[128], *rest = words, *word;
 	unsigned long mask = 0;
 	ssize_t len;
-	int i;
+	int i, cpu;
 
 	len = strncpy_from_user(words, buf, min(count, sizeof(words) - 1));
 	if (len < 0)
@@ -231,6 +203,8 @@ static ssize_t break_write(struct file *file, const char __user *buf,
 		mask |= breaks[i].bit;
 	}
 
+	for_each_possible_cpu(cpu)
+		WRITE_ONCE(per_cpu(asi_cpu.missed, cpu), 0);
 	WRITE_ONCE(asi_break_mask, mask);
 	return count;
 }

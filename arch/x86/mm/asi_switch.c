@@ -25,6 +25,7 @@
  *    mode with what the handler has read in the buffers. __asi_nmi_exit()
  *    therefore flushes whenever it goes back to the restricted root.
  */
+#include <linux/asi.h>
 #include <linux/entry-common.h>
 #include <linux/instrumentation.h>
 #include <linux/jump_label.h>
@@ -112,6 +113,12 @@ static __always_inline void asi_write_cr3(unsigned long cr3, enum asi_root root)
 
 noinstr void __asi_enter(void)
 {
+	/* Once. Without KPTI only: with it, the next CR3 is that of no root. */
+	if (asi_broken(ASI_BREAK_NOENTER)) {
+		asi_break_mask &= ~ASI_BREAK_NOENTER;
+		return;
+	}
+
 	asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
 	asi_flush_data();
 	asi_count(ASI_ENTER);
@@ -233,13 +240,17 @@ noinstr void __asi_nmi_exit(u8 found)
  *
  * Stays in the kind of address space that the CPU is in. When the intent is set
  * but the restricted root is loaded (see struct asi_cpu), this completes the
- * exit, whose control flush has been done.
+ * exit. Its control flush was done, but if that root is one that a VM exit has
+ * restored, a guest has run since.
  *
  * Context: interrupts off.
  */
 void asi_load_mm(unsigned long cr3)
 {
 	enum asi_root root = asi_this_root();
+
+	if (root == ASI_ROOT_UNRESTRICTED && asi_in_restricted())
+		asi_flush_control();
 
 	asi_write_cr3(cr3, root);
 	if (root == ASI_ROOT_RESTRICTED)

@@ -7,6 +7,7 @@
 #include <kunit/test.h>
 #include <linux/asi.h>
 #include <linux/gfp.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
@@ -415,6 +416,126 @@ static void test_flip_unmaps_broken(struct kunit *test)
 	asi_break_mask = 0;
 }
 
+/* A CPU that stays restricted while another one flips a block. */
+struct bystander {
+	const u8 *address;
+	bool ready, go, valid;
+	int exits;
+};
+
+static unsigned long transitions(void)
+{
+	return this_cpu_read(vm_event_states.event[ASI_EXIT]) +
+	       this_cpu_read(vm_event_states.event[ASI_SWITCH]);
+}
+
+/*
+ * Have the TLB hold the translation, wait for the flip, and look again. Nothing
+ * but a flush from outside may have removed the translation in between.
+ */
+static int stand_by(void *data)
+{
+	struct bystander *bystander = data;
+	unsigned long before;
+
+	preempt_disable();
+	local_irq_disable();
+	asi_enter();
+	before = transitions();
+	(void)READ_ONCE(*bystander->address);
+	local_irq_enable();
+
+	smp_store_release(&bystander->ready, true);
+	while (!smp_load_acquire(&bystander->go))
+		cpu_relax();
+
+	local_irq_disable();
+	bystander->valid = asi_in_restricted() && transitions() == before;
+	(void)READ_ONCE(*bystander->address);
+	bystander->exits = transitions() - before;
+	local_irq_enable();
+	preempt_enable();
+	return 0;
+}
+
+/*
+ * Flip a block while another CPU has its translation. Whether that CPU could
+ * still use it: 1 or 0, or -1 if an interrupt there has spoilt the attempt.
+ */
+static int stale_after_flip(struct kunit *test)
+{
+	struct page *page = alloc_pages(GFP_KERNEL, pageblock_order);
+	struct bystander bystander = {};
+	struct task_struct *task;
+	unsigned int cpu;
+	bool flipped;
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	bystander.address = page_address(page);
+
+	/* The bystander does not let anybody else run. */
+	migrate_disable();
+	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
+	task = kthread_create_on_cpu(stand_by, &bystander, cpu, "asi_test/%u");
+	if (IS_ERR(task)) {
+		migrate_enable();
+		__free_pages(page, pageblock_order);
+		return -1;
+	}
+	get_task_struct(task);
+	wake_up_process(task);
+	while (!smp_load_acquire(&bystander.ready))
+		cond_resched();
+
+	__free_pages(page, pageblock_order);
+	drain_local_pages(NULL);
+	flip_back(test);
+	flipped = !asi_block_mapped(page_to_pfn(page));
+
+	smp_store_release(&bystander.go, true);
+	kthread_stop_put(task);
+	migrate_enable();
+
+	return flipped && bystander.valid ? !bystander.exits : -1;
+}
+
+/* In how many of some flips that nothing spoilt a translation survived. */
+static void test_stale(struct kunit *test, unsigned long broken)
+{
+	int tries, count[2] = {}, stale;
+
+	if (num_online_cpus() < 2 || debug_pagealloc_enabled_static())
+		kunit_skip(test, "needs two CPUs, and memory that stays mapped");
+	asi_break_mask = broken;
+	for (tries = 0; tries < 50 && count[0] + count[1] < 10; tries++) {
+		stale = stale_after_flip(test);
+		if (stale >= 0)
+			count[stale]++;
+	}
+	asi_break_mask = 0;
+	flush_tlb_all();
+	kunit_info(test, "%d of %d flips left a stale translation", count[1],
+		   count[0] + count[1]);
+	if (!count[0] && !count[1])
+		kunit_skip(test, "the other CPU was never left alone");
+	if (broken)
+		KUNIT_EXPECT_GT(test, count[1], 0);
+	else
+		KUNIT_EXPECT_EQ(test, count[1], 0);
+}
+
+static void test_flip_flushes(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, 0);
+}
+
+static void test_flip_flushes_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, ASI_BREAK_NOFLUSH);
+}
+
 /* A request that is larger than a block flips all of what it gets. */
 static void test_flip_large(struct kunit *test)
 {
@@ -608,6 +729,8 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_flip_clears_broken),
 	KUNIT_CASE(test_flip_unmaps),
 	KUNIT_CASE(test_flip_unmaps_broken),
+	KUNIT_CASE(test_flip_flushes),
+	KUNIT_CASE(test_flip_flushes_broken),
 	KUNIT_CASE(test_flip_large),
 	KUNIT_CASE(test_attributes),
 	KUNIT_CASE(test_image_is_pinned),

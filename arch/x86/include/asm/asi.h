@@ -55,10 +55,15 @@ enum asi_root {
  * @flush_pending:	for each root the PCIDs (bit N for kernel PCID N) whose
  *			translations are stale, to be flushed when that root is
  *			loaded next
+ * @missed:		entries from user mode that found the intent set or the
+ *			unrestricted root loaded, see asi_check_user_entry()
  */
 struct asi_cpu {
 	bool	unrestricted;
 	u16	flush_pending[ASI_NR_ROOTS];
+#ifdef CONFIG_ASI_DEBUG
+	unsigned int missed;
+#endif
 };
 
 DECLARE_PER_CPU(struct asi_cpu, asi_cpu);
@@ -147,6 +152,22 @@ static __always_inline void asi_enter(void)
 {
 	if (asi_enabled() && unlikely(this_cpu_read(asi_cpu.unrestricted)))
 		__asi_enter();
+}
+
+/*
+ * Has the last return to user mode entered? If not, user mode got no further
+ * than to its first instruction, which cannot be executed on the unrestricted
+ * root.
+ *
+ * Context: noinstr, as the first thing on an entry from user mode.
+ */
+static __always_inline void asi_check_user_entry(void)
+{
+#ifdef CONFIG_ASI_DEBUG
+	if (asi_enabled() && unlikely(!asi_in_restricted() ||
+				      this_cpu_read(asi_cpu.unrestricted)))
+		this_cpu_inc(asi_cpu.missed);
+#endif
 }
 
 /* The tracepoint of asi_enter(), called where RCU still watches. */

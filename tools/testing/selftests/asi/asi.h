@@ -93,23 +93,28 @@ static inline bool asi_is_built(void)
 	return asi_counter("asi_exit") >= 0;
 }
 
-/* Whether ASI is on: the flag that an administrator looks at. */
-static inline bool asi_is_on(void)
+static inline bool asi_cpu_has(const char *flag)
 {
 	static char buf[16384];
-	char *flags, *end;
+	char *word, *end;
 
 	if (asi_slurp("/proc/cpuinfo", buf, sizeof(buf)) < 0)
 		return false;
-	flags = strstr(buf, "\nflags");
-	if (!flags)
-		return false;
-	end = strchr(flags + 1, '\n');
+	word = strstr(buf, "\nflags");
+	end = word ? strchr(word + 1, '\n') : NULL;
 	if (!end)
 		return false;
 	*end = 0;
-	flags = strstr(flags, " asi");
-	return flags && (flags[4] == ' ' || !flags[4]);
+	for (word = strtok(word, " \t\n"); word; word = strtok(NULL, " \t"))
+		if (!strcmp(word, flag))
+			return true;
+	return false;
+}
+
+/* Whether ASI is on: the flag that an administrator looks at. */
+static inline bool asi_is_on(void)
+{
+	return asi_cpu_has("asi");
 }
 
 static inline bool asi_has_debugfs(void)
@@ -151,33 +156,24 @@ static inline int asi_open_state(void)
 }
 
 /*
- * Whether this entry into the kernel found the CPU restricted: 1, 0, or -1.
- *
- * The read is an entry of its own. If the return to user mode before it had
- * not gone back to restricted, the CPU would still be unrestricted, so this
- * must be the first thing done after the path under test. It is safe in a
- * signal handler. The caller is pinned to one CPU.
+ * Whether every return to user mode has gone back to restricted, on all CPUs,
+ * since asi_break() was last called: 1, 0, or -1. It is safe in a signal
+ * handler.
  */
 static inline int asi_restricted(int fd)
 {
 	static char buf[4096];
-	char *line;
 	ssize_t len;
-	int cpu;
+	char *word;
 
 	len = pread(fd, buf, sizeof(buf) - 1, 0);
 	if (len <= 0)
 		return -1;
 	buf[len] = 0;
-	cpu = sched_getcpu();
-	for (line = buf; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, "cpu=", 4) || atoi(line + 4) != cpu)
-			continue;
-		line = strchr(line, ' ');
-		return line && !strncmp(line, " root=restricted", 16);
-	}
-	return -1;
+	for (word = buf; (word = strstr(word, "missed=")); word++)
+		if (atoi(word + 7))
+			return 0;
+	return 1;
 }
 
 /*

@@ -242,12 +242,6 @@ FIXTURE_SETUP(flip)
 		SKIP(return, "ASI is off");
 	if (!asi_has_debugfs())
 		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
-	/*
-	 * These tests take what is said to be available, and user memory cannot
-	 * use nonsensitive blocks that are partly free: a known defect.
-	 */
-	if (!getenv("ASI_FLIP"))
-		SKIP(return, "may run out of memory; ASI_FLIP=1 runs it");
 	self->huge_pool = huge_pool();
 	if (asi_pin_last())
 		SKIP(return, "cannot pin to a CPU");
