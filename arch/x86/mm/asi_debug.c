@@ -4,8 +4,8 @@
  *
  * reach	write a page frame number, read whether the tables of the
  *		calling process map it
- * state	how often each CPU was found not to have entered the restricted
- *		address space before user mode
+ * state	how often each CPU was found in a state that must not be: in user
+ *		mode but not restricted, or not as an NMI has left it
  * break	properties to break on purpose, by name; writing it clears what
  *		state counts
  */
@@ -145,8 +145,8 @@ static int state_show(struct seq_file *seq, void *unused)
 	int cpu;
 
 	for_each_online_cpu(cpu)
-		seq_printf(seq, "cpu=%d missed=%u\n", cpu,
-			   per_cpu(asi_cpu.missed, cpu));
+		seq_printf(seq, "cpu=%d violations=%u\n", cpu,
+			   per_cpu(asi_cpu.violations, cpu));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(state);
@@ -204,7 +204,7 @@ static ssize_t break_write(struct file *file, const char __user *buf,
 	}
 
 	for_each_possible_cpu(cpu)
-		WRITE_ONCE(per_cpu(asi_cpu.missed, cpu), 0);
+		WRITE_ONCE(per_cpu(asi_cpu.violations, cpu), 0);
 	WRITE_ONCE(asi_break_mask, mask);
 	return count;
 }

@@ -211,10 +211,19 @@ noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 #define ASI_NMI_UNRESTRICTED	BIT(0)	/* the intent, see struct asi_cpu */
 #define ASI_NMI_RESTRICTED	BIT(1)	/* the root */
 
-noinstr u8 __asi_nmi_enter(void)
+static __always_inline u8 asi_nmi_state(void)
 {
 	return (this_cpu_read(asi_cpu.unrestricted) ? ASI_NMI_UNRESTRICTED : 0) |
 	       (asi_in_restricted() ? ASI_NMI_RESTRICTED : 0);
+}
+
+noinstr u8 __asi_nmi_enter(void)
+{
+	u8 found = asi_nmi_state();
+
+	/* At no instruction of a transition are both clear. */
+	asi_check(found);
+	return found;
 }
 
 /*
@@ -232,6 +241,7 @@ noinstr void __asi_nmi_exit(u8 found)
 
 	barrier();
 	this_cpu_write(asi_cpu.unrestricted, found & ASI_NMI_UNRESTRICTED);
+	asi_check(asi_nmi_state() == found);
 }
 
 /**

@@ -55,14 +55,13 @@ enum asi_root {
  * @flush_pending:	for each root the PCIDs (bit N for kernel PCID N) whose
  *			translations are stale, to be flushed when that root is
  *			loaded next
- * @missed:		entries from user mode that found the intent set or the
- *			unrestricted root loaded, see asi_check_user_entry()
+ * @violations:		how often this was found not to hold, see asi_check()
  */
 struct asi_cpu {
 	bool	unrestricted;
 	u16	flush_pending[ASI_NR_ROOTS];
 #ifdef CONFIG_ASI_DEBUG
-	unsigned int missed;
+	unsigned int violations;
 #endif
 };
 
@@ -154,20 +153,26 @@ static __always_inline void asi_enter(void)
 		__asi_enter();
 }
 
+/* Count, for tests, what must never be. Context: noinstr. */
+static __always_inline void asi_check(bool holds)
+{
+#ifdef CONFIG_ASI_DEBUG
+	if (unlikely(!holds))
+		this_cpu_inc(asi_cpu.violations);
+#endif
+}
+
 /*
- * Has the last return to user mode entered? If not, user mode got no further
- * than to its first instruction, which cannot be executed on the unrestricted
- * root.
+ * User mode ran restricted, with the flushes done. Had the return to it not
+ * entered, it would have got no further than to its first instruction, which
+ * cannot be executed on the unrestricted root.
  *
  * Context: noinstr, as the first thing on an entry from user mode.
  */
 static __always_inline void asi_check_user_entry(void)
 {
-#ifdef CONFIG_ASI_DEBUG
-	if (asi_enabled() && unlikely(!asi_in_restricted() ||
-				      this_cpu_read(asi_cpu.unrestricted)))
-		this_cpu_inc(asi_cpu.missed);
-#endif
+	if (IS_ENABLED(CONFIG_ASI_DEBUG) && asi_enabled())
+		asi_check(asi_in_restricted() && !this_cpu_read(asi_cpu.unrestricted));
 }
 
 /* The tracepoint of asi_enter(), called where RCU still watches. */
@@ -246,6 +251,7 @@ void asi_directmap_sync(unsigned long address);
 
 static __always_inline bool asi_enabled(void) { return false; }
 static __always_inline void asi_enter(void) { }
+static __always_inline void asi_check_user_entry(void) { }
 static inline void asi_trace_enter(void) { }
 static __always_inline bool asi_fault(struct pt_regs *regs,
 				      unsigned long error_code,

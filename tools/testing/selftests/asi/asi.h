@@ -156,9 +156,9 @@ static inline int asi_open_state(void)
 }
 
 /*
- * Whether every return to user mode has gone back to restricted, on all CPUs,
- * since asi_break() was last called: 1, 0, or -1. It is safe in a signal
- * handler.
+ * Whether every return to user mode has gone back to restricted, and every NMI
+ * to where it came from, on all CPUs, since asi_break() was last called: 1, 0,
+ * or -1. It is safe in a signal handler.
  */
 static inline int asi_restricted(int fd)
 {
@@ -170,8 +170,8 @@ static inline int asi_restricted(int fd)
 	if (len <= 0)
 		return -1;
 	buf[len] = 0;
-	for (word = buf; (word = strstr(word, "missed=")); word++)
-		if (atoi(word + 7))
+	for (word = buf; (word = strstr(word, "violations=")); word++)
+		if (atoi(word + 11))
 			return 0;
 	return 1;
 }
