@@ -19,10 +19,11 @@ from rig import ROOT, Failure, run
 
 PATCHES = ROOT / "patches"
 
-# Where whole kernel files live in this repository.
+# Where whole kernel files live in this repository; the mutants are none.
 WHOLE = ["arch", "block", "crypto", "Documentation", "drivers", "fs", "include",
          "init", "io_uring", "ipc", "kernel", "lib", "mm", "net", "security",
-         "tools", "virt", "Kconfig", "MAINTAINERS"]
+         "tools", "virt", "Kconfig", "MAINTAINERS",
+         ":!tools/testing/selftests/asi/mutants"]
 
 TAG = re.compile(r"(New-file|Maintainers-entry):\s*(\S+)(?:\s*<\s*(\S+))?\s*$")
 START_OF_DIFF = re.compile(r"(---$|diff |Index: |--- \S)")
