@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Transitions under every interleaving, for spin: arch/x86/mm/asi_switch.c, and
+ * irqentry_nmi_enter() and _exit() of kernel/entry/common.c.
+ *
+ * One CPU runs a task. Two NMI-like handlers (NMI, #MC, #DB, ...) may strike
+ * before each of its steps, the second one also before each step of the first.
+ * A statement, or a d_step, is one step; it stands for the instruction, or the
+ * line of C, that is named beside it.
+ *
+ * The flushes are about two pairs of things that can be dirty:
+ *
+ *	bp, rsb		what user mode, or a guest, has trained
+ *	l1d, buffers	what can be read there of sensitive memory
+ *
+ * Speculation is taken at its worst: it does at once whatever it can. While the
+ * unrestricted root is loaded all that there is to read is read, again and
+ * again, and user mode trains what it can as soon as it runs.
+ *
+ * Left out: the TLB (see tlb.pml); CR2; KPTI, whose user root differs from the
+ * restricted one in nothing that matters here; other CPUs, which share nothing
+ * of this. Interrupts are the task's own code, as they may come only where the
+ * task may do the same by itself.
+ */
+
+/* Hardware */
+bool restricted;		/* CR3: which root is loaded */
+bool bp;
+bool rsb;
+bool l1d = true;
+bool buffers = true;
+byte level;			/* handlers on top of each other */
+
+bool unrestricted = true;	/* asi_cpu.unrestricted, the intent */
+bool user;			/* the task is in user mode */
+
+#define trained	(bp || rsb)
+#define dirty	(l1d || buffers)
+
+inline mov_cr3(to_restricted)
+{
+	d_step {
+		restricted = to_restricted;
+		l1d = l1d || !restricted;
+		buffers = buffers || !restricted
+	}
+}
+
+inline asi_flush_control()
+{
+#ifdef BREAK_IBPB_LAST
+	rsb = false;
+	d_step { bp = false; rsb = true }
+#else
+	d_step { bp = false; rsb = true }	/* IBPB may leave entries there */
+	rsb = false				/* asi_fill_return_buffer() */
+#endif
+}
+
+inline asi_flush_data()
+{
+#ifdef BREAK_VERW_FIRST
+	buffers = !restricted;
+	d_step { l1d = !restricted; buffers = true }
+#else
+	/* WRMSR goes through the buffers. */
+	d_step { l1d = !restricted; buffers = true };
+	buffers = !restricted			/* VERW */
+#endif
+}
+
+inline asi_enter()
+{
+	if
+#ifdef BREAK_ENTER_BY_ROOT
+	:: !restricted ->
+#else
+	:: unrestricted ->
+#endif
+		/* __asi_enter() */
+#ifdef BREAK_ENTER_FLUSH_FIRST
+		asi_flush_data();
+		mov_cr3(true);
+#else
+		mov_cr3(true);
+#  ifdef BREAK_ENTER_INTENT_FIRST
+		unrestricted = false;
+#  endif
+		asi_flush_data();
+#endif
+		unrestricted = false
+	:: else
+	fi
+}
+
+inline __asi_exit()
+{
+#ifdef BREAK_EXIT_INTENT_LAST
+	asi_flush_control();
+	mov_cr3(false);
+	unrestricted = true
+#else
+	unrestricted = true;
+#  ifdef BREAK_EXIT_FLUSH_LAST
+	mov_cr3(false);
+	asi_flush_control()
+#  else
+	asi_flush_control();
+	mov_cr3(false)
+#  endif
+#endif
+}
+
+/*
+ * An access to sensitive memory, and __asi_fault() if it is not mapped. It
+ * faults once at most: there is no livelock, whatever comes in between.
+ */
+inline touch()
+{
+	do
+	:: !restricted ->
+		break				/* the access */
+	:: restricted ->
+		assert(!faulted);
+		faulted = true;
+#ifdef BREAK_FAULT_BY_INTENT
+		if
+		:: !unrestricted -> __asi_exit()
+		:: else
+		fi
+#else
+		__asi_exit()
+#endif
+	od;
+	faulted = false
+}
+
+inline asi_exit()
+{
+	if
+	:: restricted -> __asi_exit()
+	:: else
+	fi
+}
+
+inline asi_load_mm()
+{
+#ifndef BREAK_LOAD_MM_UNRESTRICTED
+	to_restricted = !unrestricted;		/* asi_this_root() */
+#endif
+#ifndef BREAK_LOAD_MM_NOT_FLUSHED
+	if
+	:: restricted && !to_restricted -> asi_flush_control()
+	:: else
+	fi;
+#endif
+	mov_cr3(to_restricted);
+	to_restricted = false
+}
+
+active proctype task() provided (level == 0)
+{
+	bool faulted, to_restricted, value;
+
+	do
+	:: true ->
+		/* arch_exit_to_user_mode(), and the next entry */
+		asi_enter();
+		d_step { user = true; bp = true; rsb = true };
+		user = false
+
+	:: touch()
+
+	:: true ->
+		asi_exit()
+
+	:: true ->
+		/* switch_mm_irqs_off() */
+		asi_load_mm()
+
+	:: value = restricted;
+		/* It will be written back; interrupts are on or off. */
+		do
+		:: touch()
+		:: true -> asi_exit()
+		:: break
+		od;
+		if
+		:: mov_cr3(value)
+		:: d_step { value ->
+			/*
+			 * A VM exit, see __get_current_cr3_fast(). What guests
+			 * do to the unrestricted root is not covered yet.
+			 */
+			bp = true; rsb = true; mov_cr3(value) }
+		fi;
+		value = false
+	od
+}
+
+/* The first of these strikes the task, the second one the first one. */
+active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
+{
+	bool faulted, to_restricted, found_restricted, found_unrestricted;
+	bool was_restricted, was_unrestricted;	/* what is really so */
+
+	do
+	:: d_step {
+		level == _pid - 1 -> level = _pid;
+		was_restricted = restricted;
+		was_unrestricted = unrestricted
+	   };
+
+#ifdef BREAK_NMI_SAVE_LATE
+		touch();
+#endif
+		/* __asi_nmi_enter(), called first of all */
+		found_unrestricted = unrestricted;
+		found_restricted = restricted;
+
+		/* The handler. It may use_temporary_mm(), if it is kgdb's. */
+		do
+		:: touch()
+		:: true -> asi_load_mm()
+		:: break
+		od;
+
+		/* __asi_nmi_exit(), called last of all */
+#ifdef BREAK_NMI_INTENT_FIRST
+		unrestricted = found_unrestricted;
+#endif
+#ifndef BREAK_NMI_KEEPS_ROOT
+		if
+		:: found_restricted && !restricted ->
+			mov_cr3(true);
+#ifndef BREAK_NMI_NO_FLUSH
+			asi_flush_data()
+#endif
+		:: else
+		fi;
+#endif
+#ifdef BREAK_NMI_CLEARS_INTENT
+		unrestricted = false;
+#elif !defined(BREAK_NMI_KEEPS_INTENT)
+		unrestricted = found_unrestricted;
+#endif
+
+		d_step {
+			/* As if nothing had happened */
+			assert(restricted == was_restricted &&
+			       unrestricted == was_unrestricted);
+			found_restricted = false;
+			found_unrestricted = false;
+			was_restricted = false;
+			was_unrestricted = false;
+			level = _pid - 1
+		}
+	od
+}
+
+/* What must hold at every instant. */
+active proctype monitor()
+{
+	atomic {
+		!((restricted || !trained) &&
+		  (unrestricted || (restricted && !dirty)) &&
+		  (!(user && level == 0) || (!unrestricted && restricted && !dirty)))
+		->
+		/* No secrets in reach of what untrusted code has trained */
+		assert(restricted || !trained);
+		/* The intent is clear: all flushes of an enter are done */
+		assert(unrestricted || (restricted && !dirty));
+		/* User mode runs: the same */
+		assert(!(user && level == 0) ||
+		       (!unrestricted && restricted && !dirty))
+	}
+}
