@@ -4,7 +4,7 @@
 
 export KERNEL APPEND ACCEL TARBALL BISECT V
 
-.PHONY: help run test kernel shell series check-series check-off kernel-selftests docs clean
+.PHONY: help run test kernel shell series check-series check-off kernel-selftests mutants model docs clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -41,6 +41,15 @@ check-off:
 #:   kernel-selftests   the kernel's own, with ASI on and off, compared
 kernel-selftests:
 	@scripts/kernel-selftests
+
+#:   mutants       kernels with one thing broken each, which the tests must notice
+mutants:
+	@scripts/mutants
+
+#:   model         every interleaving of transitions and TLB flushes, in a model
+model:
+	@scripts/deps model
+	@tools/testing/selftests/asi/model/check.sh
 
 #:   docs          the documentation as HTML, without a warning
 docs:

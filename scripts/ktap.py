@@ -41,6 +41,17 @@ not kept is a failure, so that a result that got lost is not a test passed.
 ['splat: WARNING: mm/asi_block.c:12 at flip+0x1/0x2, CPU#0: cat/7']
 >>> read("[    0.5] Spectre V2 : WARNING: Unprivileged eBPF is enabled").failed
 []
+
+A machine check is one too, unless it is what nmi.py injects.
+
+>>> read('''
+... [    9.1] mce: [Hardware Error]: Machine check events logged
+... [    9.1] mce: [Hardware Error]: CPU 1: Machine Check: 0 Bank 9: f000100000000000
+... [    9.1] mce: [Hardware Error]: TSC 0
+... [    9.1] mce: [Hardware Error]: PROCESSOR 2:f61 TIME 1 SOCKET 0 APIC 1 microcode 0
+... [    9.2] mce: [Hardware Error]: CPU 1: Machine Check Exception: 4 Bank 4: f600000000000000
+... ''').failed
+['splat: mce: [Hardware Error]: CPU 1: Machine Check Exception: 4 Bank 4: f600000000000000']
 """
 
 import re
@@ -53,7 +64,9 @@ SPLAT = re.compile(
     r"WARNING: |BUG: |kernel BUG at |INFO: .*(lock|rcu|hung|stall)|INFO: task |"
     r"rcu: INFO: |watchdog: |NMI watchdog: .*LOCKUP|Oops|Kernel panic|Call Trace:|"
     r"general protection fault|double fault|stack segment|invalid opcode|PANIC: |"
-    r"unchecked MSR|UBSAN: |Bad page |\?\?\? ", re.IGNORECASE)
+    r"unchecked MSR|UBSAN: |Bad page |\?\?\? |"
+    r"(mce: )?\[Hardware Error\]: (?!Machine check events logged|TSC |PROCESSOR |"
+    r"CPU \d+: Machine Check: 0 Bank 9: [bf]000100000000000$)", re.IGNORECASE)
 
 
 @dataclass

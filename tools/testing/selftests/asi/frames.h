@@ -89,6 +89,51 @@ static inline bool frame_in_kernel_half(const struct reach *reach)
 }
 
 /*
+ * What part of /proc/kcore holds a frame, or NULL; leaves the descriptor to read
+ * it by, or a negative error, in @fd.
+ */
+static inline const struct elf64_phdr *frame_segment(unsigned long pfn, int *fd)
+{
+	static struct elf64_phdr phdr[64];
+	static int kcore = -1, nr;
+	unsigned long phys = pfn * FRAME_SIZE;
+	int i;
+
+	if (kcore < 0) {
+		struct elf64_hdr ehdr;
+
+		kcore = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
+		if (kcore >= 0 && pread(kcore, &ehdr, sizeof(ehdr), 0) == sizeof(ehdr)) {
+			nr = ehdr.e_phnum < 64 ? ehdr.e_phnum : 64;
+			if (pread(kcore, phdr, nr * sizeof(*phdr), ehdr.e_phoff) < 0)
+				nr = 0;
+		}
+	}
+	*fd = kcore < 0 ? -errno : kcore;
+	for (i = 0; i < nr; i++) {
+		if (phdr[i].p_type != PT_LOAD || phdr[i].p_paddr == ~0UL)
+			continue;
+		/* The kernel image is a second way to some frames. */
+		if (phdr[i].p_vaddr >= 0xffffffff80000000UL)
+			continue;
+		if (phys >= phdr[i].p_paddr &&
+		    phys + FRAME_SIZE <= phdr[i].p_paddr + phdr[i].p_memsz)
+			return &phdr[i];
+	}
+	return NULL;
+}
+
+/* Where the direct map of the kernel has a frame, or 0. */
+static inline unsigned long frame_address(unsigned long pfn)
+{
+	const struct elf64_phdr *segment;
+	int fd;
+
+	segment = frame_segment(pfn, &fd);
+	return segment ? segment->p_vaddr + pfn * FRAME_SIZE - segment->p_paddr : 0;
+}
+
+/*
  * Reads physical memory through /proc/kcore; returns 0 or a negative error.
  *
  * Not to be used on a frame that is not reachable: the kernel would copy it
@@ -97,38 +142,18 @@ static inline bool frame_in_kernel_half(const struct reach *reach)
  */
 static inline int frame_read(unsigned long pfn, void *buf, size_t len)
 {
-	static struct elf64_phdr phdr[64];
-	static int fd = -1, nr;
-	unsigned long phys = pfn * FRAME_SIZE;
-	int i;
+	const struct elf64_phdr *segment;
+	int fd;
 
-	if (fd < 0) {
-		struct elf64_hdr ehdr;
-
-		fd = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			return -errno;
-		if (pread(fd, &ehdr, sizeof(ehdr), 0) != sizeof(ehdr))
-			return -EIO;
-		nr = ehdr.e_phnum < 64 ? ehdr.e_phnum : 64;
-		if (pread(fd, phdr, nr * sizeof(*phdr), ehdr.e_phoff) < 0)
-			return -errno;
-	}
-	for (i = 0; i < nr; i++) {
-		if (phdr[i].p_type != PT_LOAD || phdr[i].p_paddr == ~0UL)
-			continue;
-		/* The kernel image is a second way to some frames. */
-		if (phdr[i].p_vaddr >= 0xffffffff80000000UL)
-			continue;
-		if (phys < phdr[i].p_paddr ||
-		    phys + len > phdr[i].p_paddr + phdr[i].p_memsz)
-			continue;
-		if (pread(fd, buf, len, phdr[i].p_offset + phys - phdr[i].p_paddr) !=
-		    (ssize_t)len)
-			return -EIO;
-		return 0;
-	}
-	return -ENXIO;
+	segment = frame_segment(pfn, &fd);
+	if (fd < 0)
+		return fd;
+	if (!segment)
+		return -ENXIO;
+	if (pread(fd, buf, len, segment->p_offset + pfn * FRAME_SIZE -
+		  segment->p_paddr) != (ssize_t)len)
+		return -EIO;
+	return 0;
 }
 
 #endif /* SELFTESTS_ASI_FRAMES_H */

@@ -5,54 +5,33 @@
  * from SysRq-l, which sends them to all CPUs but its own, and from the host, if
  * it injects some when it sees the line "storm: ready" (see nmi.py).
  *
+ * Then come machine checks from the host. A probe has their handler read
+ * sensitive memory, so that it exits by itself wherever it has come in between:
+ * a kernel fails here in which exc_machine_check_kernel() does not put CR2 back,
+ * or in which irqentry_nmi_exit() does not put back root and intent.
+ *
  * Usage: storm [seconds]
  */
-#include <signal.h>
 #include <sys/klog.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <stdint.h>
 #include <time.h>
 
 #include "asi.h"
+#include "frames.h"
 #include "kselftest.h"
+#include "load.h"
 
-#define LEN		4096
-#define MAX_CPUS	64
 #define DEFAULT_SECONDS	5
 #define NMI_INTERVAL_US	20000
 #define KLOG_CONSOLE_OFF	6
 #define KLOG_CONSOLE_ON		7
+#define TRACING		"/sys/kernel/tracing/"
+#define PROBE		"asi_mce"
 
-/* What one CPU has done, and how often what it read was wrong. */
-struct tally {
-	unsigned long rounds;
-	unsigned long errors;
-};
-
-/* Reads its own file over and over, each byte of which tells where it is from. */
-static void worker(int cpu, struct tally *tally)
-{
-	char good[LEN], buf[LEN];
-	pid_t pid = getpid();
-	int file, i;
-
-	asi_pin(cpu);
-	for (i = 0; i < LEN; i++)
-		good[i] = cpu * 37 + i;
-	file = memfd_create("asi", 0);
-	if (file < 0 || write(file, good, LEN) != LEN)
-		asi_store(&tally->errors, 1);
-	for (;;) {
-		memset(buf, 0, LEN);
-		if (pread(file, buf, LEN, 0) != LEN || memcmp(buf, good, LEN))
-			asi_store(&tally->errors, tally->errors + 1);
-		if (syscall(SYS_getpid) != pid)
-			asi_store(&tally->errors, tally->errors + 1);
-		asi_store(&tally->rounds, tally->rounds + 1);
-	}
-}
+/* How many the host injects, how long the first may take, and all of them. */
+#define MACHINE_CHECKS	300
+#define MCE_FIRST	10
+#define MCE_ALL		20
+#define MCE_POLL	"/sys/devices/system/machinecheck/machinecheck0/check_interval"
 
 /* The sum of all columns of a line of /proc/interrupts. */
 static long irq_count(const char *name)
@@ -88,78 +67,139 @@ static void send_nmis(int seconds)
 	klogctl(KLOG_CONSOLE_ON, NULL, 0);
 }
 
-/*
- * CPUs that system calls made there never find restricted. An interrupt may have
- * exited before one looks, but not each time.
- */
-static int unrestricted_cpus(int cpus)
-{
-	int state = asi_open_state(), cpu, bad = 0, tries;
+/* How often machine checks are looked for without an exception, or "". */
+static char mce_poll[32];
 
-	for (cpu = 0; cpu < cpus; cpu++) {
-		asi_pin(cpu);
-		for (tries = 0; tries < 10; tries++)
-			if (asi_restricted(state) == 1)
-				break;
-		bad += tries == 10;
+/*
+ * What is injected stays in the banks. Nobody is to find it and to log it, and
+ * when the interval changes back all banks are cleared.
+ */
+static bool machine_checks_on(void)
+{
+	if (asi_slurp(MCE_POLL, mce_poll, sizeof(mce_poll)) < 0)
+		*mce_poll = 0;
+	return *mce_poll && !asi_write(MCE_POLL, "0");
+}
+
+static void machine_checks_off(void)
+{
+	if (*mce_poll)
+		asi_write(MCE_POLL, mce_poll);
+}
+
+/*
+ * Whether each machine check will read @secret, by its address in the direct map.
+ * The function that is probed is called by the handler, from another file.
+ */
+static bool probe_on(const void *secret)
+{
+	unsigned long address = frame_address(frame_of(secret));
+	char line[96];
+
+	snprintf(line, sizeof(line), "p:" PROBE " hwerr_log_error_type secret=@0x%lx:u64",
+		 address);
+	return address && !asi_write(TRACING "kprobe_events", line) &&
+	       !asi_write(TRACING "events/kprobes/" PROBE "/enable", "1");
+}
+
+/* Removes the probe; how often it was hit. */
+static long probe_off(void)
+{
+	char buf[4096], *line = NULL;
+
+	if (asi_slurp(TRACING "kprobe_profile", buf, sizeof(buf)) > 0)
+		line = strstr(buf, PROBE);
+	asi_write(TRACING "events/kprobes/" PROBE "/enable", "0");
+	asi_write(TRACING "kprobe_events", "-:" PROBE);
+	return line ? strtol(line + strlen(PROBE), NULL, 10) : 0;
+}
+
+/*
+ * Has the host inject machine checks, and waits for them; how many came.
+ *
+ * There are no NMIs meanwhile. A machine check within the first instructions of
+ * an NMI returns by IRET, which lets in the next NMI, and that is more than the
+ * entry code can take.
+ */
+static long await_machine_checks(const struct load *load)
+{
+	long before = irq_count("MCE:"), came = 0;
+	time_t begin = time(NULL);
+
+	if (!machine_checks_on())
+		return 0;
+	ksft_print_msg("storm: machine checks by 0x%lx;\n",
+		       frame_of(load->tally) * FRAME_SIZE);
+	while (came < MACHINE_CHECKS &&
+	       time(NULL) < begin + (came ? MCE_ALL : MCE_FIRST)) {
+		usleep(50000);
+		came = irq_count("MCE:") - before;
 	}
-	close(state);
-	return bad;
+	return came;
 }
 
 int main(int argc, char **argv)
 {
-	int seconds = argc > 1 ? atoi(argv[1]) : DEFAULT_SECONDS;
-	int cpus = sysconf(_SC_NPROCESSORS_ONLN), cpu;
-	unsigned long rounds = 0, errors = 0;
+	int seconds = argc > 1 ? atoi(argv[1]) : DEFAULT_SECONDS, state;
 	struct asi_balance before, after;
-	struct tally *tally;
-	pid_t pid[MAX_CPUS];
-	long nmis;
+	long nmis, mces, hits = 0;
+	struct load load = { };
+	struct tally sum;
+	long *secret;
+	bool probed;
 
 	ksft_print_header();
 	if (!asi_is_on())
 		ksft_exit_skip("ASI is off\n");
 	if (!asi_has_debugfs())
 		ksft_exit_skip("no CONFIG_ASI_DEBUG, or debugfs is not mounted\n");
-	ksft_set_plan(4);
-	cpus = cpus < MAX_CPUS ? cpus : MAX_CPUS;
-	tally = mmap(NULL, cpus * sizeof(*tally), PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (tally == MAP_FAILED)
-		ksft_exit_fail_perror("mmap");
+	ksft_set_plan(6);
+	secret = asi_fresh(FRAME_SIZE);
+	if (!secret || mlock(secret, FRAME_SIZE))
+		ksft_exit_fail_perror("mlock");
+	*secret = 1;
 
+	asi_break("");
+	state = asi_open_state();
+	load.cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	probed = probe_on(secret);
 	before = asi_balance();
 	nmis = irq_count("NMI:");
-	for (cpu = 0; cpu < cpus; cpu++) {
-		pid[cpu] = fork();
-		if (!pid[cpu]) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			worker(cpu, &tally[cpu]);
-		}
-	}
+	if (!load_start(&load))
+		ksft_exit_fail_perror("mmap");
 	ksft_print_msg("storm: ready\n");
 	send_nmis(seconds);
-	for (cpu = 0; cpu < cpus; cpu++) {
-		kill(pid[cpu], SIGKILL);
-		waitpid(pid[cpu], NULL, 0);
-		rounds += tally[cpu].rounds;
-		errors += tally[cpu].errors;
-	}
+	mces = await_machine_checks(&load);
+	sum = load_stop(&load);
 	after = asi_balance();
 	nmis = irq_count("NMI:") - nmis;
+	if (probed)
+		hits = probe_off();
+	machine_checks_off();
 	after.exit -= before.exit;
 	after.enter -= before.enter;
 
-	ksft_print_msg("%lu rounds, %ld exits, %ld enters, %ld NMIs\n",
-		       rounds, after.exit, after.enter, nmis);
-	ksft_test_result(rounds && !errors, "all that was read is right\n");
-	ksft_test_result(after.exit > 0 && labs(after.exit - after.enter) <= cpus,
+	ksft_print_msg("%lu rounds, %ld exits, %ld enters\n",
+		       sum.rounds, after.exit, after.enter);
+	ksft_print_msg("%ld NMIs, %ld MCEs, %ld times the probe was hit\n",
+		       nmis, mces, hits);
+	ksft_test_result(sum.rounds && !sum.errors, "all that was read is right\n");
+	ksft_test_result(after.exit > 0 && labs(after.exit - after.enter) <= load.cpus,
 			 "each exit was followed by an enter\n");
-	ksft_test_result(!unrestricted_cpus(cpus), "every CPU is restricted\n");
+	ksft_test_result(asi_restricted(state) == 1,
+			 "user code ran restricted on every CPU\n");
 	if (nmis)
 		ksft_test_result_pass("non-maskable interrupts came\n");
 	else
 		ksft_test_result_skip("no SysRq-l, no other CPU, no host that injects\n");
+	if (mces)
+		ksft_test_result_pass("machine checks came\n");
+	else
+		ksft_test_result_skip("no machine checks: no host that injects\n");
+	if (mces && probed)
+		ksft_test_result(2 * hits > mces,
+				 "their handler read sensitive memory\n");
+	else
+		ksft_test_result_skip("no machine checks, or no probe into them\n");
 	ksft_finished();
 }
