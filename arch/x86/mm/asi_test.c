@@ -445,7 +445,9 @@ static int stand_by(void *data)
 	(void)READ_ONCE(*bystander->address);
 	local_irq_enable();
 
+	/* Pairs with stale_after_flip(): the translation is in the TLB. */
 	smp_store_release(&bystander->ready, true);
+	/* Pairs with stale_after_flip(): the flip is over. */
 	while (!smp_load_acquire(&bystander->go))
 		cpu_relax();
 
@@ -484,6 +486,7 @@ static int stale_after_flip(struct kunit *test)
 	}
 	get_task_struct(task);
 	wake_up_process(task);
+	/* Pairs with stand_by(). */
 	while (!smp_load_acquire(&bystander.ready))
 		cond_resched();
 
@@ -492,6 +495,7 @@ static int stale_after_flip(struct kunit *test)
 	flip_back(test);
 	flipped = !asi_block_mapped(page_to_pfn(page));
 
+	/* Pairs with stand_by(). */
 	smp_store_release(&bystander.go, true);
 	kthread_stop_put(task);
 	migrate_enable();

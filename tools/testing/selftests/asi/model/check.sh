@@ -17,7 +17,7 @@ verify()
 {
 	model=$models/$1.pml
 	shift
-	spin -a "$@" "$model" && gcc -O1 -DSAFETY -DNOREDUCE -DMEMLIM=1800 -o pan pan.c &&
+	spin -a "$@" "$model" && gcc -DSAFETY -DNOREDUCE -DMEMLIM=1800 pan.c -o pan &&
 		./pan -m1000000
 } >log 2>&1
 
