@@ -200,7 +200,9 @@ inline on_each_cpu()
  */
 inline read_pending(new_root, new_asid)
 {
-#ifndef BREAK_PENDING_IGNORED
+#ifdef BREAK_PENDING_IGNORED
+	pending = 0
+#else
 	pending = flush_pending[new_root] & BIT(new_asid)
 #endif
 }
