@@ -298,6 +298,17 @@ static void leave_secrets(struct kunit *test)
 	drain_all_pages(NULL);
 }
 
+/* Some bytes of it may be in anything. */
+static bool holds_secret(const struct page *page)
+{
+	int i;
+
+	for (i = 0; i < pageblock_nr_pages; i++)
+		if (!memchr_inv(page_address(page + i), 0x5e, 64))
+			return true;
+	return false;
+}
+
 /* Flip blocks by asking for them; say whether any secret came along. */
 static bool secrets_after_flip(struct kunit *test)
 {
@@ -310,9 +321,7 @@ static bool secrets_after_flip(struct kunit *test)
 		pages[nr] = alloc_pages(GFP_KERNEL, pageblock_order);
 		KUNIT_ASSERT_NOT_NULL(test, pages[nr]);
 		expect_reach(test, page_address(pages[nr]), true);
-		if (memchr(page_address(pages[nr]), 0x5e,
-			   PAGE_SIZE << pageblock_order))
-			found = true;
+		found |= holds_secret(pages[nr]);
 	}
 	for (i = 0; i < nr; i++)
 		__free_pages(pages[i], pageblock_order);
