@@ -164,16 +164,19 @@ static inline int asi_restricted(int fd)
 {
 	static char buf[4096];
 	ssize_t len;
+	int ret = -1;
 	char *word;
 
 	len = pread(fd, buf, sizeof(buf) - 1, 0);
 	if (len <= 0)
 		return -1;
 	buf[len] = 0;
-	for (word = buf; (word = strstr(word, "violations=")); word++)
+	for (word = buf; (word = strstr(word, "violations=")); word++) {
 		if (atoi(word + 11))
 			return 0;
-	return 1;
+		ret = 1;
+	}
+	return ret;
 }
 
 /*
