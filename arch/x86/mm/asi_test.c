@@ -194,25 +194,33 @@ static DEFINE_PER_CPU(int, test_percpu);
 
 static void test_nonsensitive_kinds(struct kunit *test)
 {
-	int __percpu *percpu = alloc_percpu(int);
-	void *big = kunit_kmalloc(test, SZ_64K, GFP_KERNEL);
-	void *small = kunit_kmalloc(test, 64, GFP_KERNEL);
-	void *user_flags = kunit_kmalloc(test, 64, GFP_USER);
-	void *area = vmalloc(SZ_64K);
-	void *user_area = __vmalloc(SZ_64K, GFP_USER | __GFP_ZERO);
+	void *big, *small, *user_flags, *user_big, *area, *user_area;
+	struct kmem_cache *cache;
+	int __percpu *percpu;
 	int on_stack, cpu;
 
 	skip_unless_on(test);
+	percpu = alloc_percpu(int);
+	big = kunit_kmalloc(test, SZ_64K, GFP_KERNEL);
+	small = kunit_kmalloc(test, 64, GFP_KERNEL);
+	user_big = kunit_kmalloc(test, SZ_64K, GFP_USER);
+	area = vmalloc(SZ_64K);
+	user_area = __vmalloc(SZ_64K, GFP_USER | __GFP_ZERO);
+	/* A cache without a slab yet: this allocates one. */
+	cache = kmem_cache_create("asi_test", 64, 0, SLAB_NO_MERGE, NULL);
+	user_flags = cache ? kmem_cache_alloc(cache, GFP_USER) : NULL;
 	KUNIT_ASSERT_NOT_NULL(test, percpu);
 	KUNIT_ASSERT_NOT_NULL(test, big);
 	KUNIT_ASSERT_NOT_NULL(test, small);
 	KUNIT_ASSERT_NOT_NULL(test, user_flags);
+	KUNIT_ASSERT_NOT_NULL(test, user_big);
 	KUNIT_ASSERT_NOT_NULL(test, area);
 	KUNIT_ASSERT_NOT_NULL(test, user_area);
 
 	expect_reach(test, small, true);
 	expect_reach(test, big, true);
 	expect_reach(test, user_flags, true);
+	expect_reach(test, user_big, true);
 	expect_reach(test, area, true);
 	expect_reach(test, page_address(vmalloc_to_page(area)), true);
 	expect_reach(test, page_address(vmalloc_to_page(user_area)), true);
@@ -229,6 +237,8 @@ static void test_nonsensitive_kinds(struct kunit *test)
 		expect_reach(test, get_cpu_entry_area(cpu), true);
 	}
 
+	kmem_cache_free(cache, user_flags);
+	kmem_cache_destroy(cache);
 	free_percpu(percpu);
 	vfree(area);
 	vfree(user_area);
