@@ -30,7 +30,7 @@ enum asi_break {
 #ifdef CONFIG_ASI_DEBUG
 extern unsigned long asi_break_mask;
 
-static inline bool asi_broken(enum asi_break what)
+static __always_inline bool asi_broken(enum asi_break what)
 {
 	return unlikely(READ_ONCE(asi_break_mask) & what);
 }
