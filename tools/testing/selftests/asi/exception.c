@@ -374,8 +374,8 @@ static long probe_hits(const char *profile, const char *name)
 }
 
 /*
- * A breakpoint of the kernel's own, in the middle of a read and after the
- * transition that the first page made.
+ * A breakpoint of the kernel's own, in the middle of a read of two pages: for
+ * the second one it comes after the transition that the first one made.
  */
 TEST_F(entry, breakpoint_in_kernel)
 {
@@ -385,8 +385,8 @@ TEST_F(entry, breakpoint_in_kernel)
 		"p:asi_kprobe copy_page_to_iter",
 		"p:asi_kprobe shmem_file_read_iter",
 	};
+	char buf[2 * LEN];
 	unsigned int i;
-	char buf[LEN];
 
 	asi_write("/proc/sys/debug/kprobes-optimization", "0\n");
 	for (i = 0; i < ARRAY_SIZE(probes); i++) {
@@ -398,10 +398,11 @@ TEST_F(entry, breakpoint_in_kernel)
 	EXPECT_EQ(0, asi_write(TRACING "events/kprobes/asi_kprobe/enable", "1"));
 	ASSERT_EQ(LEN, pwrite(self->file, self->buf, LEN, LEN));
 	for (i = 0; i < ROUNDS; i++) {
-		EXPECT_EQ(LEN, pread(self->file, buf, LEN, 0));
+		EXPECT_EQ(2 * LEN, pread(self->file, buf, 2 * LEN, 0));
 		EXPECT_RESTRICTED();
-		EXPECT_TRUE(all_filled(buf));
+		EXPECT_TRUE(all_filled(buf) && all_filled(buf + LEN));
 	}
+	/* Once a page, or once a read by the last of the probes. */
 	EXPECT_LE(ROUNDS, probe_hits(TRACING "kprobe_profile", "asi_kprobe"));
 	EXPECT_EQ(0, asi_write(TRACING "events/kprobes/asi_kprobe/enable", "0"));
 	EXPECT_EQ(0, asi_write(TRACING "kprobe_events", "-:asi_kprobe"));

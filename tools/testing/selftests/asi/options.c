@@ -99,32 +99,98 @@ TEST(nothing_is_counted_when_off)
 	}
 }
 
+/* The lines "asi: ..." of the kernel's log, one after the other. */
+static char *next_line(char *log, char **rest)
+{
+	char *line, *text;
+
+	for (line = strtok_r(log, "\n", rest); line; line = strtok_r(NULL, "\n", rest)) {
+		text = strstr(line, "] ");
+		text = text ? text + 2 : line;
+		if (!strncmp(text, "asi: ", 5))
+			return text;
+	}
+	return NULL;
+}
+
+static char *kernel_log(void)
+{
+	int size = klogctl(KLOG_SIZE, NULL, 0), len;
+	char *log = size > 0 ? malloc(size + 1) : NULL;
+
+	len = log ? klogctl(KLOG_READ_ALL, log, size) : -1;
+	if (len < 0) {
+		free(log);
+		return NULL;
+	}
+	log[len] = 0;
+	return log;
+}
+
 /* Whether it is on or off is said once; what else had to go is said as well. */
 TEST(one_line_at_boot)
 {
-	char *log, *line;
-	int size, len, found = 0;
+	char *log, *line, *rest;
+	int found = 0;
 
 	if (!asi_is_on())
 		SKIP(return, "ASI is off");
-	size = klogctl(KLOG_SIZE, NULL, 0);
-	ASSERT_LT(0, size);
-	log = malloc(size + 1);
+	log = kernel_log();
 	ASSERT_NE(NULL, log);
-	len = klogctl(KLOG_READ_ALL, log, size);
-	ASSERT_LT(0, len);
-	log[len] = 0;
-	for (line = strtok(log, "\n"); line; line = strtok(NULL, "\n")) {
-		char *text = strstr(line, "] ");
-
-		text = text ? text + 2 : line;
-		if (!strncmp(text, "asi: ", 5))
-			ksft_print_msg("%s\n", text);
-		found += !strncmp(text, "asi: on ", 8) ||
-			 !strncmp(text, "asi: off", 8);
+	for (line = next_line(log, &rest); line; line = next_line(NULL, &rest)) {
+		ksft_print_msg("%s\n", line);
+		found += !strncmp(line, "asi: on ", 8) ||
+			 !strncmp(line, "asi: off", 8);
 	}
 	free(log);
 	EXPECT_EQ(1, found);
+}
+
+/*
+ * Transitions flush if and only if the line at boot says so. Those of other
+ * CPUs are counted as well.
+ */
+TEST(flushes_as_said_at_boot)
+{
+	long exits, control, data;
+	char *log, *line, *rest;
+	char buf[4096] = { };
+	int file, i;
+
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	log = kernel_log();
+	ASSERT_NE(NULL, log);
+	for (line = next_line(log, &rest); line; line = next_line(NULL, &rest)) {
+		if (!strncmp(line, "asi: on ", 8))
+			break;
+	}
+	ASSERT_NE(NULL, line);
+	ASSERT_NE(NULL, strstr(line, "flush on exit: "));
+	ASSERT_NE(NULL, strstr(line, "on enter: "));
+
+	file = memfd_create("asi", 0);
+	ASSERT_EQ(4096, write(file, buf, 4096));
+	exits = asi_counter("asi_exit");
+	control = asi_counter("asi_flush_control");
+	data = asi_counter("asi_flush_data");
+	for (i = 0; i < 1000; i++)
+		ASSERT_EQ(4096, pread(file, buf, 4096, 0));
+	EXPECT_LE(1000, asi_counter("asi_exit") - exits);
+	control = asi_counter("asi_flush_control") - control;
+	data = asi_counter("asi_flush_data") - data;
+	if (strstr(line, "flush on exit: nothing")) {
+		EXPECT_EQ(0, control);
+	} else {
+		EXPECT_LE(1000, control);
+	}
+	if (strstr(line, "on enter: nothing")) {
+		EXPECT_EQ(0, data);
+	} else {
+		EXPECT_LE(1000, data);
+	}
+	free(log);
+	close(file);
 }
 
 static bool trace_has(const char *event)
