@@ -41,8 +41,8 @@ static unsigned long count_event(enum vm_event_item item)
 	return sum;
 }
 
-/* Does @pgd map @address? */
-static bool maps(pgd_t *pgd, const void *address)
+/* How large the page is by which @pgd maps @address, if it does. */
+static int level_of(pgd_t *pgd, const void *address)
 {
 	unsigned long addr = (unsigned long)address;
 	unsigned int level;
@@ -51,7 +51,12 @@ static bool maps(pgd_t *pgd, const void *address)
 
 	pte = lookup_address_in_pgd_attr(pgd_offset_pgd(pgd, addr), addr, &level,
 					 &nx, &rw);
-	return pte && (pte_flags(*pte) & _PAGE_PRESENT);
+	return pte && (pte_flags(*pte) & _PAGE_PRESENT) ? level : PG_LEVEL_NONE;
+}
+
+static bool maps(pgd_t *pgd, const void *address)
+{
+	return level_of(pgd, address) != PG_LEVEL_NONE;
 }
 
 /* Everything is mapped in the unrestricted direct map. */
@@ -602,6 +607,15 @@ static void test_attributes(struct kunit *test)
 
 	/* All of it */
 	KUNIT_EXPECT_EQ(test, 0, set_memory_ro(addr, pageblock_nr_pages));
+	KUNIT_EXPECT_EQ(test, 0, set_memory_rw(addr, pageblock_nr_pages));
+	expect_reach(test, (void *)addr, true);
+
+	/* Into a 2 MiB page again, and the table that it has had is freed. */
+	KUNIT_EXPECT_EQ(test, 0, set_memory_rox(addr, pageblock_nr_pages));
+	KUNIT_EXPECT_EQ(test, PG_LEVEL_2M, level_of(swapper_pg_dir, (void *)addr));
+	KUNIT_EXPECT_EQ(test, PG_LEVEL_2M,
+			level_of(kernel_to_restricted_pgdp(swapper_pg_dir), (void *)addr));
+	KUNIT_EXPECT_EQ(test, 0, set_memory_nx(addr, pageblock_nr_pages));
 	KUNIT_EXPECT_EQ(test, 0, set_memory_rw(addr, pageblock_nr_pages));
 	expect_reach(test, (void *)addr, true);
 	flush_tlb_all();
