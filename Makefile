@@ -3,6 +3,7 @@
 # each is a script of scripts/, which says at its top what it does.
 
 export KERNEL APPEND ACCEL TARBALL BISECT V
+unexport CDPATH
 
 .PHONY: help run test kernel shell series check-series check-off kernel-selftests mutants model docs clean
 
@@ -57,7 +58,9 @@ docs:
 
 #:   clean         remove all products but the downloads
 clean:
-	@cd build 2>/dev/null && find . -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} + || true
+	@[ ! -d ./build ] || flock -n ./build/lock find ./build -mindepth 1 -maxdepth 1 \
+		! -name cache ! -name lock -exec rm -rf {} + || \
+		{ echo "error: build/ is in use by another run, or not yours to remove" >&2; exit 1; }
 
 #: Variables:
 #:   KERNEL=PATH   build with your own kernel tree; it is copied, not changed

@@ -7,6 +7,7 @@ would leave out what the tree's own .gitignore names (all of it, in Debian's).
 """
 
 import os
+import re
 import subprocess
 import tarfile
 import time
@@ -24,11 +25,13 @@ def git(*arguments, **options):
     return run("git", f"--git-dir={GIT}", *arguments, **options).rstrip("\n")
 
 
-def identity():
-    """Who the patches are from: whoever git says the user of this clone is."""
-    name, email = (run("git", "config", f"user.{key}", cwd=ROOT).strip()
-                   for key in ("name", "email"))
-    return name, email
+def identity(patch=None):
+    """Who a patch, and the series, is from: whoever has signed it off first."""
+    patch = patch or kseries.load()[0]
+    signed = re.search(r"^Signed-off-by: (.+) <(.+)>$", patch.message, re.MULTILINE)
+    if not signed:
+        raise Failure(f"patches/{patch.name} has no Signed-off-by: line")
+    return signed.groups()
 
 
 def date():
@@ -47,7 +50,10 @@ def base():
         return
     need_space(1000, "the kernel as a git repository")
     say("reading the kernel source into git (a minute, once)")
-    run("rm", "-rf", GIT)
+    if run("sha256sum", TARBALL).split()[0] != source:
+        raise Failure(f"wrong checksum: {TARBALL} has changed; remove it")
+    # With the work trees that check-off and check-series have made of it.
+    run("rm", "-rf", GIT, BUILD / "off", BUILD / "step")
     run("git", "init", "-q", "--bare", GIT)
     name, email = identity()
     with subprocess.Popen(["git", f"--git-dir={GIT}", "-c", "core.compression=1",
@@ -78,10 +84,10 @@ def base():
 def commit_series(patches):
     """One commit for each patch on top of the base; the commits, in order."""
     base()
-    name, email = identity()
     start = date()
     commits, parent = [], git("rev-parse", "base")
     index = {**os.environ, "GIT_INDEX_FILE": str(GIT / "index.series")}
+    (GIT / "index.series.lock").unlink(missing_ok=True)      # of a run that was killed
     git("read-tree", "base", env=index)
     for number, patch in enumerate(patches, 1):
         if patch.touched:
@@ -98,6 +104,7 @@ def commit_series(patches):
                                         (ROOT / patch.entry).read_text())
             add(index, "MAINTAINERS", content.encode(), "100644")
         when = f"{start + number} +0000"
+        name, email = identity(patch)
         parent = git("commit-tree", git("write-tree", env=index), "-p", parent,
                      input=patch.message,
                      env={**os.environ, "GIT_AUTHOR_DATE": when, "GIT_COMMITTER_DATE": when,

@@ -122,7 +122,7 @@ def add_entry(maintainers, entry):
                     if not line.startswith("#")).strip() + "\n"
     title = entry.splitlines()[0]
     lines = maintainers.splitlines(keepends=True)
-    start = next(i for i, line in enumerate(lines) if line.startswith("3C5"))
+    start = next((i for i, line in enumerate(lines) if line.startswith("3C5")), len(lines))
     for i in range(start, len(lines)):
         first = lines[i - 1] == "\n" and not re.match(r"[A-Z]:\t|\s", lines[i])
         if first and lines[i].strip() > title:

@@ -4,6 +4,7 @@
 
 set -eu
 
+unset CDPATH
 ROOT=$(cd "${0%/*}/.." && pwd)
 BUILD=$ROOT/build
 V=${V:-0}
@@ -13,6 +14,19 @@ export ROOT V
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# What the kernel's make and QEMU cannot take.
+case $ROOT in
+*[[:space:]:,]*) die "no spaces, colons or commas may be in the path of $ROOT" ;;
+esac
+
+case ${ACCEL:-auto} in
+kvm|tcg|auto) ;;
+*) die "ACCEL=$ACCEL: say kvm, tcg or auto" ;;
+esac
+
+# For scripts that take none: no_arguments "$@"
+no_arguments() { [ $# = 0 ] || die "${0##*/}: unknown argument $1"; }
 
 # The build directory's lock: held until the script ends, so that two runs in
 # one clone take turns. A script that another one runs under the lock inherits.

@@ -3,6 +3,7 @@
 
 import fcntl
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,8 @@ def kernel_name():
     if not user:
         return ""
     path = Path(user).resolve()
-    return f"-{path.name}-{abs_hash(path)}"
+    name = re.sub(r"[^\w.+-]", "_", path.name)     # the kernel's make takes no spaces
+    return f"-{name}-{abs_hash(path)}"
 
 
 def abs_hash(path):
@@ -102,12 +104,22 @@ def write_atomically(path, data, mode=0o644):
     return True
 
 
-def main(function):
-    """Run a script's main function; a Failure is one line and status 1."""
+def main(*functions, words=()):
+    """Run a script's functions; a Failure, or what the system refuses, is one line
+    and status 1.  Arguments other than words are refused, if these are not None."""
     try:
-        sys.exit(function())
+        unknown = [] if words is None else sorted(set(sys.argv[1:]) - set(words))
+        if unknown:
+            raise Failure(f"{Path(sys.argv[0]).name}: unknown argument {unknown[0]}")
+        for function in functions:
+            status = function()
+        sys.exit(status)
     except Failure as failure:
         print(f"error: {failure}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        print(f"error: {what}{error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

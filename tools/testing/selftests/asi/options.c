@@ -179,16 +179,10 @@ TEST(flushes_as_said_at_boot)
 	EXPECT_LE(1000, asi_counter("asi_exit") - exits);
 	control = asi_counter("asi_flush_control") - control;
 	data = asi_counter("asi_flush_data") - data;
-	if (strstr(line, "flush on exit: nothing")) {
-		EXPECT_EQ(0, control);
-	} else {
-		EXPECT_LE(1000, control);
-	}
-	if (strstr(line, "on enter: nothing")) {
-		EXPECT_EQ(0, data);
-	} else {
-		EXPECT_LE(1000, data);
-	}
+	EXPECT_TRUE(strstr(line, "flush on exit: nothing") ? !control : control >= 1000)
+		TH_LOG("%ld flushes on exit", control);
+	EXPECT_TRUE(strstr(line, "on enter: nothing") ? !data : data >= 1000)
+		TH_LOG("%ld flushes on enter", data);
 	free(log);
 	close(file);
 }
