@@ -298,11 +298,16 @@ static void __init asi_clear_unreserved(void)
  * data, struct pages, large hashes, the kernel image. Not so what is reserved
  * without a memmap: huge pages, which will hold user data.
  *
+ * A block that begins with a hole has been given no type, which is unmovable.
+ * It will never be free as a whole, so it stays like that.
+ *
  * Before the rest is freed to the page allocator.
  */
 void __init asi_init_reserved(void)
 {
 	struct memblock_region *region;
+	unsigned long start_pfn;
+	int i;
 
 	if (!asi_enabled())
 		return;
@@ -322,6 +327,11 @@ void __init asi_init_reserved(void)
 							   false);
 		}
 	}
+
+	for_each_mem_pfn_range(i, MAX_NUMNODES, &start_pfn, NULL, NULL)
+		if (!pageblock_aligned(start_pfn))
+			init_pageblock_migratetype(pfn_to_page(start_pfn),
+						   MIGRATE_UNMOVABLE, false);
 
 	asi_clear_unreserved();
 }

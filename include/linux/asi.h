@@ -34,8 +34,15 @@ static __always_inline bool asi_broken(enum asi_break what)
 {
 	return unlikely(READ_ONCE(asi_break_mask) & what);
 }
+
+/* For what is to be broken once. */
+static __always_inline void asi_mend(enum asi_break what)
+{
+	asi_break_mask &= ~what;
+}
 #else
-static inline bool asi_broken(enum asi_break what) { return false; }
+static __always_inline bool asi_broken(enum asi_break what) { return false; }
+static __always_inline void asi_mend(enum asi_break what) { }
 #endif
 
 /**
@@ -58,6 +65,16 @@ static __always_inline bool migratetype_same_kind(int a, int b)
 {
 	return migratetype_is_sensitive(a) == migratetype_is_sensitive(b);
 }
+
+/**
+ * page_is_exposed - is this a page that must not hold user data as it is?
+ * @page: in a block whose type is stable, for instance under the zone lock
+ *
+ * Restricted address spaces map it; nothing is exposed while ASI is off.
+ */
+#define page_is_exposed(page)						\
+	(asi_enabled() &&						\
+	 !migratetype_is_sensitive(get_pageblock_migratetype(page)))
 
 /**
  * asi_migratetype - the type of a request, given what its mobility says
@@ -85,6 +102,21 @@ static inline gfp_t gfp_nonsensitive(gfp_t gfp)
 	return asi_enabled() ? gfp & ~__GFP_HARDWALL : gfp;
 }
 
+/**
+ * asi_keep_mark - keep a request sensitive that its context makes unmovable
+ * @gfp: as given by the caller of the page allocator
+ * @scoped: what current_gfp_context() has made of it
+ *
+ * Page faults of a long-term pin may reclaim, and that compresses pages of
+ * others into memory that is asked for as movable and nothing else.
+ */
+static inline gfp_t asi_keep_mark(gfp_t gfp, gfp_t scoped)
+{
+	if (asi_enabled() && (gfp & ~scoped & __GFP_MOVABLE))
+		scoped |= __GFP_HARDWALL;
+	return scoped;
+}
+
 /* mm/asi_block.c */
 bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 		    unsigned int alloc_flags, int migratetype);
@@ -104,8 +136,10 @@ bool asi_unmap_block(unsigned long pfn);
 
 static __always_inline bool migratetype_is_sensitive(int mt) { return false; }
 static __always_inline bool migratetype_same_kind(int a, int b) { return true; }
+static inline bool page_is_exposed(const struct page *page) { return false; }
 static inline int asi_migratetype(gfp_t gfp, int mt) { return mt; }
 static inline gfp_t gfp_nonsensitive(gfp_t gfp) { return gfp; }
+static inline gfp_t asi_keep_mark(gfp_t gfp, gfp_t scoped) { return scoped; }
 static inline bool asi_flip_block(struct zone *zone, unsigned int order,
 				  gfp_t gfp, unsigned int alloc_flags,
 				  int migratetype) { return false; }

@@ -9,6 +9,7 @@
 #include <linux/cc_platform.h>
 #include <linux/cpu.h>
 #include <linux/init.h>
+#include <linux/kasan.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 #include <linux/printk.h>
@@ -144,23 +145,17 @@ void __init asi_check_boottime(void)
 	}
 }
 
-/*
- * All top-level entries of the vmemmap have to be there when the restricted
- * root is copied; memory that is added later finds them. The direct map has its
- * own ones, and the vmalloc area is preallocated in any case.
- */
-static void __init asi_preallocate_vmemmap(void)
+static void __init asi_preallocate(const void *start, const void *last)
 {
-	unsigned long last = (unsigned long)pfn_to_page(PHYS_PFN(DIRECT_MAP_PHYSMEM_END));
 	unsigned long addr;
 
-	for (addr = VMEMMAP_START; addr && addr <= last;
+	for (addr = (unsigned long)start; addr && addr <= (unsigned long)last;
 	     addr = ALIGN(addr + 1, PGDIR_SIZE)) {
 		p4d_t *p4d = p4d_alloc(&init_mm, pgd_offset_k(addr), addr);
 
 		if (!p4d || (!pgtable_l5_enabled() &&
 			     !pud_alloc(&init_mm, p4d, addr)))
-			panic("asi: no memory for the top level of the vmemmap\n");
+			panic("asi: no memory for top-level page tables\n");
 	}
 }
 
@@ -180,7 +175,16 @@ void __init asi_init(void)
 	if (!asi_enabled())
 		return;
 
-	asi_preallocate_vmemmap();
+	/*
+	 * What belongs to memory that is added later: struct pages, shadow. The
+	 * direct map has entries of its own, and those of the vmalloc area are
+	 * there in any case.
+	 */
+	asi_preallocate(vmemmap, pfn_to_page(PHYS_PFN(DIRECT_MAP_PHYSMEM_END)));
+#ifdef CONFIG_KASAN
+	asi_preallocate(kasan_mem_to_shadow(__va(0)),
+			kasan_mem_to_shadow(__va(DIRECT_MAP_PHYSMEM_END)));
+#endif
 
 	/* Not pgd_none(), which is false for a folded level. */
 	for (i = KERNEL_PGD_BOUNDARY; i < PTRS_PER_PGD; i++)

@@ -115,7 +115,7 @@ noinstr void __asi_enter(void)
 {
 	/* Once. Without KPTI only: with it, the next CR3 is that of no root. */
 	if (asi_broken(ASI_BREAK_NOENTER)) {
-		asi_break_mask &= ~ASI_BREAK_NOENTER;
+		asi_mend(ASI_BREAK_NOENTER);
 		return;
 	}
 
@@ -273,7 +273,7 @@ void asi_load_mm(unsigned long cr3)
  *
  * Context: interrupts off, or an exit could change roots in between.
  */
-static void asi_flush_root_later(enum asi_root root, u16 pcid)
+static __always_inline void asi_flush_root_later(enum asi_root root, u16 pcid)
 {
 	if (cpu_feature_enabled(X86_FEATURE_PCID))
 		this_cpu_or(asi_cpu.flush_pending[root], BIT(pcid));
@@ -293,8 +293,11 @@ void asi_flush_asid_later(u16 pcid)
  * asi_flush_other_root_later - flush the root that is not loaded when it is
  *
  * Of the loaded ASID, whose loaded root the caller flushes itself.
+ *
+ * Context: interrupts off and nothing that may be traced or probed, from here
+ * until that flush: what traces may exit, and then it is the wrong root.
  */
-void asi_flush_other_root_later(void)
+noinstr void asi_flush_other_root_later(void)
 {
 	asi_flush_root_later(asi_in_restricted() ? ASI_ROOT_UNRESTRICTED :
 						   ASI_ROOT_RESTRICTED,

@@ -6,11 +6,14 @@
  */
 #include <kunit/test.h>
 #include <linux/asi.h>
+#include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/kthread.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 #include <linux/vmstat.h>
@@ -256,13 +259,14 @@ static void test_sensitive_kinds(struct kunit *test)
 		GFP_USER | __GFP_RECLAIMABLE, GFP_TRANSHUGE_LIGHT,
 		GFP_ATOMIC | __GFP_HARDWALL,
 	};
+	unsigned int flags;
+	struct page *page;
 	int i, order;
 
 	skip_unless_on(test);
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		for (order = 0; order <= HPAGE_PMD_ORDER; order += 3) {
-			struct page *page = alloc_pages(kinds[i] & ~__GFP_COMP, order);
-
+			page = alloc_pages(kinds[i] & ~__GFP_COMP, order);
 			KUNIT_ASSERT_NOT_NULL(test, page);
 			expect_reach(test, page_address(page), false);
 			expect_reach(test, page_address(page) +
@@ -270,6 +274,14 @@ static void test_sensitive_kinds(struct kunit *test)
 			__free_pages(page, order);
 		}
 	}
+
+	/* As reclaim asks for it, in a context that makes it unmovable. */
+	flags = memalloc_pin_save();
+	page = alloc_pages(GFP_NOIO | __GFP_MOVABLE, 0);
+	memalloc_pin_restore(flags);
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	expect_reach(test, page_address(page), false);
+	__free_pages(page, 0);
 }
 
 /* The negative control of the one before: without the mark it must be seen. */
@@ -387,9 +399,9 @@ static void test_flip_clears_broken(struct kunit *test)
 
 /*
  * Read a byte in the restricted address space, and say how many exits that
- * took: 0 when it is mapped there, 1 when it is not.
+ * took: 0 when it is mapped there, 1 when it is not. The page may be free.
  */
-static int exits_of_access(const u8 *address)
+static __no_sanitize_address int exits_of_access(const u8 *address)
 {
 	unsigned long before, flags;
 	int exits;
@@ -457,7 +469,7 @@ static unsigned long transitions(void)
  * Have the TLB hold the translation, wait for the flip, and look again. Nothing
  * but a flush from outside may have removed the translation in between.
  */
-static int stand_by(void *data)
+static __no_sanitize_address int stand_by(void *data)
 {
 	struct bystander *bystander = data;
 	unsigned long before;
@@ -638,6 +650,52 @@ static void test_image_is_pinned(struct kunit *test)
 				      (void *)ALIGN((unsigned long)_end, PMD_SIZE)));
 }
 
+/* Has a block pages that the page allocator may ever have? */
+static bool block_is_used(unsigned long pfn)
+{
+	unsigned long end = pageblock_end_pfn(pfn);
+	struct page *page;
+
+	for (; pfn < end; pfn++) {
+		page = pfn_to_online_page(pfn);
+		if (page && !PageReserved(page))
+			return true;
+	}
+	return false;
+}
+
+static bool block_agrees(unsigned long pfn)
+{
+	int tries;
+
+	/* It may be about to be flipped. */
+	for (tries = 0; tries < 100; tries++) {
+		int mt = get_pageblock_migratetype(pfn_to_page(pfn));
+
+		if (mt == MIGRATE_ISOLATE ||
+		    migratetype_is_sensitive(mt) != asi_block_mapped(pfn))
+			return true;
+		msleep(1);
+	}
+	return false;
+}
+
+/* The types of all blocks agree with the page tables. */
+static void test_types(struct kunit *test)
+{
+	unsigned long pfn, blocks = 0;
+
+	skip_unless_on(test);
+	for (pfn = 0; pfn < max_pfn; pfn += pageblock_nr_pages) {
+		if (!block_is_used(pfn))
+			continue;
+		KUNIT_EXPECT_TRUE_MSG(test, block_agrees(pfn), "block at %#llx",
+				      PFN_PHYS(pfn));
+		blocks++;
+	}
+	KUNIT_EXPECT_LE(test, totalram_pages() / pageblock_nr_pages, blocks);
+}
+
 /* The whole kernel half, but for the direct map, is shared by reference. */
 static void test_kernel_half_shared(struct kunit *test)
 {
@@ -769,6 +827,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_flip_large),
 	KUNIT_CASE(test_attributes),
 	KUNIT_CASE(test_image_is_pinned),
+	KUNIT_CASE(test_types),
 	KUNIT_CASE(test_kernel_half_shared),
 	KUNIT_CASE(test_nmi_restores),
 	KUNIT_CASE(test_fault_rejects),
