@@ -675,7 +675,7 @@ static bool block_agrees(unsigned long pfn)
 		if (mt == MIGRATE_ISOLATE ||
 		    migratetype_is_sensitive(mt) != asi_block_mapped(pfn))
 			return true;
-		msleep(1);
+		fsleep(USEC_PER_MSEC);
 	}
 	return false;
 }
