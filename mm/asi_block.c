@@ -45,6 +45,7 @@
 #include <trace/events/asi.h>
 
 #include "internal.h"
+#include "mm_init.h"
 #include "page_alloc.h"
 
 EXPORT_TRACEPOINT_SYMBOL_GPL(asi_block_flip);
@@ -307,7 +308,7 @@ void __init asi_init_reserved(void)
 {
 	struct memblock_region *region;
 	unsigned long start_pfn;
-	int i;
+	int i, nid;
 
 	if (!asi_enabled())
 		return;
@@ -328,10 +329,13 @@ void __init asi_init_reserved(void)
 		}
 	}
 
-	for_each_mem_pfn_range(i, MAX_NUMNODES, &start_pfn, NULL, NULL)
-		if (!pageblock_aligned(start_pfn))
-			init_pageblock_migratetype(pfn_to_page(start_pfn),
-						   MIGRATE_UNMOVABLE, false);
+	for_each_mem_pfn_range(i, MAX_NUMNODES, &start_pfn, NULL, &nid) {
+		if (pageblock_aligned(start_pfn))
+			continue;
+		init_deferred_page(start_pfn, nid);
+		init_pageblock_migratetype(pfn_to_page(start_pfn),
+					   MIGRATE_UNMOVABLE, false);
+	}
 
 	asi_clear_unreserved();
 }

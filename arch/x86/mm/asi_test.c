@@ -650,8 +650,8 @@ static void test_image_is_pinned(struct kunit *test)
 				      (void *)ALIGN((unsigned long)_end, PMD_SIZE)));
 }
 
-/* Has a block pages that the page allocator may ever have? */
-static bool block_is_used(unsigned long pfn)
+/* The first page of a block that the page allocator may ever have. */
+static struct page *first_page(unsigned long pfn)
 {
 	unsigned long end = pageblock_end_pfn(pfn);
 	struct page *page;
@@ -659,21 +659,20 @@ static bool block_is_used(unsigned long pfn)
 	for (; pfn < end; pfn++) {
 		page = pfn_to_online_page(pfn);
 		if (page && !PageReserved(page))
-			return true;
+			return page;
 	}
-	return false;
+	return NULL;
 }
 
-static bool block_agrees(unsigned long pfn)
+static bool block_agrees(struct page *page)
 {
-	int tries;
+	int mt, tries;
 
 	/* It may be about to be flipped. */
 	for (tries = 0; tries < 100; tries++) {
-		int mt = get_pageblock_migratetype(pfn_to_page(pfn));
-
+		mt = get_pageblock_migratetype(page);
 		if (mt == MIGRATE_ISOLATE ||
-		    migratetype_is_sensitive(mt) != asi_block_mapped(pfn))
+		    migratetype_is_sensitive(mt) != asi_block_mapped(page_to_pfn(page)))
 			return true;
 		fsleep(USEC_PER_MSEC);
 	}
@@ -684,12 +683,14 @@ static bool block_agrees(unsigned long pfn)
 static void test_types(struct kunit *test)
 {
 	unsigned long pfn, blocks = 0;
+	struct page *page;
 
 	skip_unless_on(test);
 	for (pfn = 0; pfn < max_pfn; pfn += pageblock_nr_pages) {
-		if (!block_is_used(pfn))
+		page = first_page(pfn);
+		if (!page)
 			continue;
-		KUNIT_EXPECT_TRUE_MSG(test, block_agrees(pfn), "block at %#llx",
+		KUNIT_EXPECT_TRUE_MSG(test, block_agrees(page), "block at %#llx",
 				      PFN_PHYS(pfn));
 		blocks++;
 	}
