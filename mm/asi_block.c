@@ -57,11 +57,14 @@ unsigned long asi_break_mask;
 /* Blocks that share one shootdown on their way to sensitive. */
 #define ASI_FLIP_BATCH	8
 
-/*
- * Overwrite what the last user has left. With page poisoning the pattern is
- * there already, and has to be.
+/**
+ * asi_clear_pages - overwrite what the last user has left
+ * @page: the first of free pages that are off the lists
+ * @order: of them
+ *
+ * With page poisoning the pattern is there already, and has to be.
  */
-static void asi_clear_block(struct page *page, unsigned int order)
+void asi_clear_pages(struct page *page, unsigned int order)
 {
 	unsigned int i, nr = 1U << order;
 
@@ -106,7 +109,7 @@ static bool asi_flip_to_nonsensitive(struct zone *zone, unsigned int order,
 		return false;
 	}
 
-	asi_clear_block(page, order);
+	asi_clear_pages(page, order);
 	for (i = 0; i < (1UL << order); i += pageblock_nr_pages)
 		asi_map_block(page_to_pfn(page) + i);
 	give_free_block(zone, page, order, migratetype);
@@ -179,7 +182,8 @@ static DECLARE_WORK(asi_work, asi_flip_work);
 bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 		    unsigned int alloc_flags, int migratetype)
 {
-	if (!asi_enabled() || (alloc_flags & ALLOC_NOLOCK))
+	if (!asi_enabled() || (alloc_flags & ALLOC_NOLOCK) ||
+	    asi_broken(ASI_BREAK_NOFLIP))
 		return false;
 
 	order = max_t(unsigned int, order, pageblock_order);
@@ -193,6 +197,26 @@ bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 	/* As with kswapd, see above. */
 	if (system_state == SYSTEM_RUNNING && (gfp & __GFP_KSWAPD_RECLAIM))
 		schedule_work(&asi_work);
+	return false;
+}
+
+/**
+ * asi_pages_sensitive - must a mapping of these pages be hidden?
+ * @pages: that somebody holds references to
+ * @count: how many
+ *
+ * Return: true if one of them is not mapped in restricted address spaces.
+ */
+bool asi_pages_sensitive(struct page **pages, unsigned int count)
+{
+	unsigned int i;
+
+	if (!asi_enabled())
+		return false;
+
+	for (i = 0; i < count; i++)
+		if (!asi_page_mapped(page_to_pfn(pages[i])))
+			return true;
 	return false;
 }
 
@@ -219,7 +243,7 @@ int asi_claim_range(unsigned long start_pfn, unsigned long end_pfn)
 	for (pfn = first; pfn < end_pfn; pfn += pageblock_nr_pages)
 		if (asi_block_mapped(pfn) &&
 		    (pfn < start_pfn || pfn + pageblock_nr_pages > end_pfn ||
-		     asi_block_pinned(pfn)))
+		     asi_block_pinned(pfn) || asi_block_split(pfn)))
 			return -EBUSY;
 
 	for (pfn = first; pfn < end_pfn; pfn += pageblock_nr_pages) {

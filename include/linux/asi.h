@@ -14,9 +14,14 @@
 #include <linux/mmzone.h>
 #include <linux/types.h>
 
+struct page;
+
 #ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
 
 #include <asm/asi.h>
+
+/* Provided by the architecture: see arch/x86/mm/asi_directmap.c */
+bool asi_address_sensitive(const void *addr);
 
 /* Properties that a test breaks on purpose, to see that another test notices. */
 enum asi_break {
@@ -25,6 +30,7 @@ enum asi_break {
 	ASI_BREAK_NOFLUSH	= BIT(2), /* flip without flushing TLBs */
 	ASI_BREAK_NOMARK	= BIT(3), /* the GFP_USER family is nonsensitive */
 	ASI_BREAK_NOENTER	= BIT(4), /* one return to user mode does not enter */
+	ASI_BREAK_NOFLIP	= BIT(5), /* act as if no block was free as a whole */
 };
 
 #ifdef CONFIG_ASI_DEBUG
@@ -56,9 +62,11 @@ static __always_inline void asi_mend(enum asi_break what) { }
  */
 static __always_inline bool migratetype_is_sensitive(int mt)
 {
-	return asi_enabled() && (mt == MIGRATE_MOVABLE ||
-				 mt == MIGRATE_SENSITIVE || is_migrate_cma(mt));
+	return asi_enabled() && (mt == MIGRATE_MOVABLE || mt == MIGRATE_SENSITIVE ||
+				 mt == MIGRATE_MIXED || is_migrate_cma(mt));
 }
+
+#define is_migrate_mixed(mt)	(asi_enabled() && unlikely((mt) == MIGRATE_MIXED))
 
 /* May pages move from blocks of one type to blocks of the other as they are? */
 static __always_inline bool migratetype_same_kind(int a, int b)
@@ -68,13 +76,12 @@ static __always_inline bool migratetype_same_kind(int a, int b)
 
 /**
  * page_is_exposed - is this a page that must not hold user data as it is?
- * @page: in a block whose type is stable, for instance under the zone lock
+ * @page: that cannot change its kind, being in use, or under the zone lock
  *
  * Restricted address spaces map it; nothing is exposed while ASI is off.
  */
 #define page_is_exposed(page)						\
-	(asi_enabled() &&						\
-	 !migratetype_is_sensitive(get_pageblock_migratetype(page)))
+	(asi_enabled() && asi_page_mapped(page_to_pfn(page)))
 
 /**
  * asi_migratetype - the type of a request, given what its mobility says
@@ -83,7 +90,8 @@ static __always_inline bool migratetype_same_kind(int a, int b)
  */
 static inline int asi_migratetype(gfp_t gfp, int mt)
 {
-	if (!asi_enabled() || !(gfp & (__GFP_HARDWALL | __GFP_MOVABLE)))
+	if (!asi_enabled() ||
+	    !(gfp & (__GFP_SENSITIVE | __GFP_HARDWALL | __GFP_MOVABLE)))
 		return mt;
 	if (asi_broken(ASI_BREAK_NOMARK))
 		return MIGRATE_UNMOVABLE;
@@ -91,13 +99,14 @@ static inline int asi_migratetype(gfp_t gfp, int mt)
 }
 
 /**
- * gfp_nonsensitive - drop what would make a request one for sensitive memory
+ * gfp_ignore_user - do not take GFP_USER for a request for sensitive memory
  * @gfp: as given by the caller of an allocator that is layered above
  *
  * For slab and vmalloc, whose callers say GFP_USER to place an allocation
  * (cpusets) rather than to say what it will hold; cpusets set the bit again.
+ * They say __GFP_SENSITIVE for that.
  */
-static inline gfp_t gfp_nonsensitive(gfp_t gfp)
+static inline gfp_t gfp_ignore_user(gfp_t gfp)
 {
 	return asi_enabled() ? gfp & ~__GFP_HARDWALL : gfp;
 }
@@ -117,13 +126,72 @@ static inline gfp_t asi_keep_mark(gfp_t gfp, gfp_t scoped)
 	return scoped;
 }
 
+/**
+ * asi_vmalloc_start - where to look for room in the vmalloc area
+ * @sensitive: for what restricted address spaces must not map
+ */
+static inline unsigned long asi_vmalloc_start(bool sensitive)
+{
+	return asi_enabled() && sensitive ? ASI_VMALLOC_START : VMALLOC_START;
+}
+
+/**
+ * asi_vmalloc_end - keep what does not ask for it out of the sensitive part
+ * @start: of a range of kernel addresses to look for room in
+ * @end: of the range
+ *
+ * Return: @end, or the end of the nonsensitive part of the vmalloc area when
+ * @start lies in that.
+ */
+static inline unsigned long asi_vmalloc_end(unsigned long start, unsigned long end)
+{
+	if (asi_enabled() && start >= VMALLOC_START && start < ASI_VMALLOC_START)
+		return min(end, ASI_VMALLOC_START);
+	return end;
+}
+
+/**
+ * asi_gfp_like - flags for memory that will hold what another object holds
+ * @p: the object
+ * @gfp: the flags otherwise
+ */
+static inline gfp_t asi_gfp_like(const void *p, gfp_t gfp)
+{
+	return asi_enabled() && asi_address_sensitive(p) ? gfp | __GFP_SENSITIVE : gfp;
+}
+
 /* mm/asi_block.c */
+bool asi_pages_sensitive(struct page **pages, unsigned int count);
 bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 		    unsigned int alloc_flags, int migratetype);
+void asi_clear_pages(struct page *page, unsigned int order);
 int asi_claim_range(unsigned long start_pfn, unsigned long end_pfn);
 void __meminit asi_init_block(unsigned long pfn, int migratetype);
 int __meminit asi_boot_migratetype(unsigned long pfn, int migratetype);
 void __init asi_init_reserved(void);
+
+/* mm/asi_mixed.c */
+bool __asi_hold_page(struct page *page, unsigned int order);
+bool asi_open_blocks(struct zone *zone, unsigned int order, gfp_t gfp,
+		     unsigned int alloc_flags, int migratetype);
+struct page *asi_lend_pages(struct zone *zone, unsigned int order, gfp_t gfp,
+			    unsigned int alloc_flags, int migratetype);
+void asi_atomic_failed(unsigned int order, gfp_t gfp, int migratetype);
+bool asi_drain_held(void);
+
+/**
+ * asi_hold_page - keep a page off the free lists that is still mapped
+ * @page: that is being freed
+ * @order: of it
+ *
+ * Context: zone lock held.
+ *
+ * Return: true if the page is dealt with.
+ */
+static inline bool asi_hold_page(struct page *page, unsigned int order)
+{
+	return asi_enabled() && __asi_hold_page(page, order);
+}
 
 /* Provided by the architecture, which describes them. */
 void __init asi_init(void);
@@ -131,14 +199,23 @@ bool asi_block_mapped(unsigned long pfn);
 bool asi_block_pinned(unsigned long pfn);
 void asi_map_block(unsigned long pfn);
 bool asi_unmap_block(unsigned long pfn);
+bool asi_page_mapped(unsigned long pfn);
+bool asi_page_lent(unsigned long pfn);
+bool asi_block_split(unsigned long pfn);
+void asi_split_block(unsigned long pfn, struct page *table, bool lend);
+struct page *asi_join_block(unsigned long pfn);
+void asi_lend(unsigned long pfn, unsigned long nr);
+void asi_map_pages(unsigned long pfn, unsigned long nr);
+void asi_unmap_pages(unsigned long pfn, unsigned long nr);
 
 #else /* !CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
 
+static __always_inline bool asi_enabled(void) { return false; }
 static __always_inline bool migratetype_is_sensitive(int mt) { return false; }
 static __always_inline bool migratetype_same_kind(int a, int b) { return true; }
 static inline bool page_is_exposed(const struct page *page) { return false; }
 static inline int asi_migratetype(gfp_t gfp, int mt) { return mt; }
-static inline gfp_t gfp_nonsensitive(gfp_t gfp) { return gfp; }
+static inline gfp_t gfp_ignore_user(gfp_t gfp) { return gfp; }
 static inline gfp_t asi_keep_mark(gfp_t gfp, gfp_t scoped) { return scoped; }
 static inline bool asi_flip_block(struct zone *zone, unsigned int order,
 				  gfp_t gfp, unsigned int alloc_flags,
@@ -154,6 +231,34 @@ static inline int asi_boot_migratetype(unsigned long pfn, int migratetype)
 
 static inline void asi_init_reserved(void) { }
 static inline void asi_init(void) { }
+static inline bool asi_address_sensitive(const void *addr) { return false; }
+static inline gfp_t asi_gfp_like(const void *p, gfp_t gfp) { return gfp; }
+
+static inline bool asi_pages_sensitive(struct page **pages, unsigned int count)
+{
+	return false;
+}
+
+#define is_migrate_mixed(mt)		false
+#define MIGRATE_MIXED			(-1)
+
+static inline bool asi_hold_page(struct page *page, unsigned int order)
+{
+	return false;
+}
+
+static inline bool asi_open_blocks(struct zone *zone, unsigned int order,
+				   gfp_t gfp, unsigned int alloc_flags,
+				   int migratetype) { return false; }
+static inline struct page *asi_lend_pages(struct zone *zone, unsigned int order,
+					  gfp_t gfp, unsigned int alloc_flags,
+					  int migratetype) { return NULL; }
+static inline void asi_atomic_failed(unsigned int order, gfp_t gfp,
+				     int migratetype) { }
+static inline bool asi_drain_held(void) { return false; }
+
+#define asi_vmalloc_start(sensitive)	VMALLOC_START
+#define asi_vmalloc_end(start, end)	(end)
 
 #endif /* CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
 

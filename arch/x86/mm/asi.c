@@ -162,8 +162,8 @@ static void __init asi_preallocate(const void *start, const void *last)
 /**
  * asi_init - complete the restricted root of init_mm
  *
- * Everything but the direct map is nonsensitive as a whole and shared by its
- * top-level entries. The roots of other mms are copies made by pgd_alloc(), so
+ * Everything but the direct map and the upper half of the vmalloc area is
+ * nonsensitive as a whole and shared by its top-level entries. The roots of other mms are copies made by pgd_alloc(), so
  * this has to come before the first of these, and after the last top-level
  * entry of the kernel half has been made.
  */
@@ -187,9 +187,12 @@ void __init asi_init(void)
 #endif
 
 	/* Not pgd_none(), which is false for a folded level. */
-	for (i = KERNEL_PGD_BOUNDARY; i < PTRS_PER_PGD; i++)
+	for (i = KERNEL_PGD_BOUNDARY; i < PTRS_PER_PGD; i++) {
+		if (i >= pgd_index(ASI_VMALLOC_START) && i <= pgd_index(VMALLOC_END))
+			continue;
 		if (!pgd_val(restricted[i]))
 			set_pgd(&restricted[i], swapper_pg_dir[i]);
+	}
 }
 
 /* Does this CPU have a bug that lets data be read out of its buffers? */

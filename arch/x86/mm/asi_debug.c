@@ -128,7 +128,7 @@ static ssize_t reach_read(struct file *file, char __user *buf, size_t count,
 	len = scnprintf(line, sizeof(line),
 			"pfn=%lu sensitive=%d restricted=%d unrestricted=%d address=0x%lx\n",
 			pfn,
-			asi_enabled() && !asi_block_mapped(pfn),
+			asi_enabled() && !asi_page_mapped(pfn),
 			restricted, unrestricted, address);
 	return simple_read_from_buffer(buf, count, ppos, line, len);
 }
@@ -160,6 +160,7 @@ static const struct {
 	{ "noflush",	ASI_BREAK_NOFLUSH },
 	{ "nomark",	ASI_BREAK_NOMARK },
 	{ "noenter",	ASI_BREAK_NOENTER },
+	{ "noflip",	ASI_BREAK_NOFLIP },
 };
 
 static int break_show(struct seq_file *seq, void *unused)

@@ -174,9 +174,71 @@ void __init asi_directmap_init(void)
 		panic("asi: no memory for the restricted direct map\n");
 }
 
+/*
+ * A block of both kinds has a page of PTEs of its own, see mm/asi_mixed.c. A bit
+ * that hardware does not look at tells its PMD entry from a copy. In its PTEs
+ * the same bit stands for a page that is lent: that has been given out, or will
+ * be, as nonsensitive. The rest of such a PTE follows the unrestricted one, which
+ * may be empty for a while (debug_pagealloc).
+ */
+#define ASI_SPLIT	_PAGE_SOFTW1
+#define ASI_LENT	_PAGE_SOFTW1
+#define ASI_NOT_YET	_PAGE_SOFTW2	/* lent, but has to be cleared first */
+
+static bool pmd_split(pmd_t pmd)
+{
+	return pmd_val(pmd) & ASI_SPLIT;
+}
+
+static pte_t *split_pte(pmd_t *restricted, unsigned long address)
+{
+	return (pte_t *)__va(pmd_val(*restricted) & PTE_PFN_MASK) + pte_index(address);
+}
+
+/* What the unrestricted direct map has for the page at @address. */
+static pte_t unrestricted_pte(unsigned long address)
+{
+	pmd_t *entry = directmap_pmd(swapper_pg_dir, address);
+	pgprot_t prot;
+	pmd_t pmd;
+
+	/* Once: it may be split or collapsed at this moment, see above */
+	pmd = entry ? READ_ONCE(*entry) : __pmd(0);
+	if (pmd_none(pmd))
+		return __pte(0);
+	if (!pmd_leaf(pmd))
+		return *pte_offset_kernel(&pmd, address);
+
+	/* The bit for large pages is another one in a PTE */
+	prot = pgprot_large_2_4k(pmd_pgprot(pmd));
+	return pfn_pte(PHYS_PFN(__pa(address)), prot);
+}
+
+static void map_lent(pte_t *pte, unsigned long address)
+{
+	set_pte(pte, __pte(pte_val(unrestricted_pte(address)) | ASI_LENT));
+}
+
+/* Something has changed in the unrestricted direct map: a page, or all of it. */
+static void refresh_split(pmd_t *restricted, unsigned long address)
+{
+	unsigned long i;
+
+	address &= PMD_MASK;
+	for (i = 0; i < PTRS_PER_PTE; i++, address += PAGE_SIZE) {
+		pte_t *pte = split_pte(restricted, address);
+
+		if ((pte_val(*pte) & (ASI_LENT | ASI_NOT_YET)) == ASI_LENT)
+			map_lent(pte, address);
+	}
+}
+
 /**
- * asi_directmap_sync - a PMD entry of the unrestricted direct map has changed
+ * asi_directmap_sync - the unrestricted direct map has changed
  * @address: in the range that the entry maps; may be any kernel address
+ *
+ * At the PMD level, for all blocks; at the PTE level, for those which do not
+ * share the PTEs.
  *
  * After the change and before the TLB flush that belongs to it, or before the
  * PTE page that the old entry pointed to is freed.
@@ -194,7 +256,9 @@ void asi_directmap_sync(unsigned long address)
 		return;
 
 	raw_spin_lock_irqsave(&asi_directmap_lock, flags);
-	if (!pmd_none(*restricted)) {
+	if (pmd_split(*restricted)) {
+		refresh_split(restricted, address);
+	} else if (!pmd_none(*restricted)) {
 		pmd = directmap_pmd(swapper_pg_dir, address);
 		set_pmd(restricted, pmd ? *pmd : __pmd(0));
 	}
@@ -210,6 +274,23 @@ bool asi_block_mapped(unsigned long pfn)
 	pmd_t *pmd = asi_restricted_pmd((unsigned long)pfn_to_kaddr(pfn));
 
 	return pmd && !pmd_none(READ_ONCE(*pmd));
+}
+
+/**
+ * asi_address_sensitive - is memory unmapped in the restricted address spaces?
+ * @addr: in the direct map or the vmalloc area, or anything else of the kernel
+ *
+ * The restricted roots lack the upper part of the vmalloc area.
+ */
+bool asi_address_sensitive(const void *addr)
+{
+	unsigned long address = (unsigned long)addr;
+
+	if (!asi_enabled())
+		return false;
+	if (in_directmap(address))
+		return !asi_page_mapped(PHYS_PFN(__pa(address)));
+	return address >= ASI_VMALLOC_START && address < VMALLOC_END;
 }
 
 /**
@@ -281,4 +362,166 @@ bool asi_unmap_block(unsigned long pfn)
 	raw_spin_unlock_irqrestore(&asi_directmap_lock, flags);
 
 	return mapped;
+}
+
+/**
+ * asi_page_mapped - is a page mapped in the restricted address spaces?
+ * @pfn: of the page
+ *
+ * Context: any but NMI.
+ */
+bool asi_page_mapped(unsigned long pfn)
+{
+	unsigned long address = (unsigned long)pfn_to_kaddr(pfn);
+	pmd_t *restricted = asi_restricted_pmd(address);
+
+	if (!restricted)
+		return false;
+	if (!pmd_split(READ_ONCE(*restricted)))
+		return !pmd_none(READ_ONCE(*restricted));
+
+	/* The page of PTEs may go away otherwise. */
+	guard(raw_spinlock_irqsave)(&asi_directmap_lock);
+	if (!pmd_split(*restricted))
+		return !pmd_none(*restricted);
+	return pte_val(*split_pte(restricted, address)) & ASI_LENT;
+}
+
+/**
+ * asi_page_lent - is this a nonsensitive page in a block of both kinds?
+ * @pfn: of the page
+ *
+ * Context: zone lock held, which keeps the block as it is; any.
+ */
+bool asi_page_lent(unsigned long pfn)
+{
+	unsigned long address = (unsigned long)pfn_to_kaddr(pfn);
+	pmd_t *restricted = asi_restricted_pmd(address);
+
+	return restricted && pmd_split(READ_ONCE(*restricted)) &&
+	       (pte_val(READ_ONCE(*split_pte(restricted, address))) & ASI_LENT);
+}
+
+/**
+ * asi_block_split - is this a block of both kinds?
+ * @pfn: of any page in the block
+ */
+bool asi_block_split(unsigned long pfn)
+{
+	pmd_t *restricted = asi_restricted_pmd((unsigned long)pfn_to_kaddr(pfn));
+
+	return restricted && pmd_split(READ_ONCE(*restricted));
+}
+
+/**
+ * asi_split_block - make a block one of both kinds
+ * @pfn: of any page in the block
+ * @table: a page, of which the caller has the only reference
+ * @lend: the block is nonsensitive: lend all of it, rather than nothing
+ *
+ * No translation changes, so there is nothing to flush, but CPUs may go on to
+ * use those that they have of 2 MiB until somebody does.
+ *
+ * Context: zone lock held.
+ */
+void asi_split_block(unsigned long pfn, struct page *table, bool lend)
+{
+	unsigned long address = (unsigned long)pfn_to_kaddr(pageblock_start_pfn(pfn));
+	pmd_t *restricted = asi_restricted_pmd(address);
+	pte_t *pte = page_address(table);
+	int i;
+
+	guard(raw_spinlock_irqsave)(&asi_directmap_lock);
+
+	clear_page(pte);
+	for (i = 0; lend && i < PTRS_PER_PTE; i++)
+		map_lent(pte + i, address + i * PAGE_SIZE);
+	set_pmd(restricted, __pmd(__pa(pte) | _KERNPG_TABLE | ASI_SPLIT));
+}
+
+/**
+ * asi_join_block - a block may have become sensitive as a whole
+ * @pfn: of any page in the block
+ *
+ * Context: zone lock held.
+ *
+ * Return: the page that was given to asi_split_block(), to be freed after the
+ * TLBs have been flushed, or NULL if the block still lends pages, or is not
+ * split.
+ */
+struct page *asi_join_block(unsigned long pfn)
+{
+	unsigned long address = (unsigned long)pfn_to_kaddr(pageblock_start_pfn(pfn));
+	pmd_t *restricted = asi_restricted_pmd(address);
+	pte_t *pte;
+	int i;
+
+	guard(raw_spinlock_irqsave)(&asi_directmap_lock);
+
+	if (!pmd_split(*restricted))
+		return NULL;
+	pte = split_pte(restricted, address);
+	for (i = 0; i < PTRS_PER_PTE; i++)
+		if (pte_val(pte[i]))
+			return NULL;
+	set_pmd(restricted, __pmd(0));
+	return virt_to_page(pte);
+}
+
+/**
+ * asi_lend - say that pages will be nonsensitive
+ * @pfn: of the first, in a block of both kinds
+ * @nr: how many
+ *
+ * They are not mapped yet, but keep the block from being joined.
+ *
+ * Context: zone lock held.
+ */
+void asi_lend(unsigned long pfn, unsigned long nr)
+{
+	unsigned long address = (unsigned long)pfn_to_kaddr(pfn);
+	pmd_t *restricted = asi_restricted_pmd(address);
+
+	guard(raw_spinlock_irqsave)(&asi_directmap_lock);
+	for (; nr--; address += PAGE_SIZE)
+		set_pte(split_pte(restricted, address), __pte(ASI_LENT | ASI_NOT_YET));
+}
+
+/**
+ * asi_map_pages - map pages that asi_lend() was called for
+ * @pfn: of the first
+ * @nr: how many
+ *
+ * The caller has cleared what must not be seen.
+ *
+ * Context: any but NMI.
+ */
+void asi_map_pages(unsigned long pfn, unsigned long nr)
+{
+	unsigned long address = (unsigned long)pfn_to_kaddr(pfn);
+	pmd_t *restricted = asi_restricted_pmd(address);
+
+	guard(raw_spinlock_irqsave)(&asi_directmap_lock);
+	for (; nr--; address += PAGE_SIZE)
+		map_lent(split_pte(restricted, address), address);
+}
+
+/**
+ * asi_unmap_pages - pages of a block of both kinds are lent no more
+ * @pfn: of the first
+ * @nr: how many
+ *
+ * The caller flushes all TLBs before they are used for anything sensitive, as
+ * with asi_unmap_block().
+ *
+ * Context: any but NMI.
+ */
+void asi_unmap_pages(unsigned long pfn, unsigned long nr)
+{
+	unsigned long address = (unsigned long)pfn_to_kaddr(pfn);
+	pmd_t *restricted = asi_restricted_pmd(address);
+
+	guard(raw_spinlock_irqsave)(&asi_directmap_lock);
+	for (; nr--; address += PAGE_SIZE)
+		set_pte(split_pte(restricted, address), __pte(0));
 }

@@ -175,8 +175,9 @@ noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 	if ((error_code & ~X86_PF_WRITE) || user_mode(regs))
 		return false;
 
-	/* The two spaces differ in the direct map only. */
-	if (address - PAGE_OFFSET > DIRECT_MAP_PHYSMEM_END)
+	/* This is where the two spaces differ. */
+	if (address - PAGE_OFFSET > DIRECT_MAP_PHYSMEM_END &&
+	    !(address >= ASI_VMALLOC_START && address < VMALLOC_END))
 		return false;
 
 	/*

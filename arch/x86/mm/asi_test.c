@@ -257,7 +257,8 @@ static void test_sensitive_kinds(struct kunit *test)
 	static const gfp_t kinds[] = {
 		GFP_USER, GFP_HIGHUSER, GFP_HIGHUSER_MOVABLE,
 		GFP_USER | __GFP_RECLAIMABLE, GFP_TRANSHUGE_LIGHT,
-		GFP_ATOMIC | __GFP_HARDWALL,
+		GFP_ATOMIC | __GFP_HARDWALL, GFP_KERNEL | __GFP_SENSITIVE,
+		GFP_NOFS | __GFP_RECLAIMABLE | __GFP_SENSITIVE,
 	};
 	unsigned int flags;
 	struct page *page;
@@ -413,6 +414,132 @@ static __no_sanitize_address int exits_of_access(const u8 *address)
 	exits = this_cpu_read(vm_event_states.event[ASI_EXIT]) - before;
 	local_irq_restore(flags);
 	return exits;
+}
+
+/* Objects of all sizes, and none of them on a page with a nonsensitive one. */
+static void test_sensitive_slab(struct kunit *test)
+{
+	static const gfp_t flags[] = {
+		GFP_KERNEL, GFP_KERNEL_ACCOUNT, GFP_ATOMIC, GFP_USER,
+		GFP_KERNEL | __GFP_RECLAIMABLE,
+	};
+	struct kmem_cache *plain, *cache, *twin;
+	void *objects[16];
+	size_t size;
+	void *p;
+	int i;
+
+	skip_unless_on(test);
+	for (size = 1; size <= 4 * KMALLOC_MAX_CACHE_SIZE; size += size / 2 + 1) {
+		for (i = 0; i < ARRAY_SIZE(flags); i++) {
+			p = kmalloc(size, flags[i] | __GFP_SENSITIVE);
+			KUNIT_ASSERT_NOT_NULL(test, p);
+			expect_reach(test, p, false);
+			expect_reach(test, p + size - 1, false);
+			kfree(p);
+
+			p = kmalloc(size, flags[i]);
+			KUNIT_ASSERT_NOT_NULL(test, p);
+			expect_reach(test, p, true);
+			kfree(p);
+		}
+	}
+
+	/* What it is does not depend on who makes it grow. */
+	p = kmalloc(64, GFP_KERNEL | __GFP_SENSITIVE);
+	for (size = 128; size <= 4 * KMALLOC_MAX_CACHE_SIZE && p; size *= 4) {
+		p = krealloc(p, size, GFP_KERNEL);
+		expect_reach(test, p, false);
+	}
+	kfree(p);
+
+	plain = kmem_cache_create("asi_plain", 328, 0, 0, NULL);
+	cache = kmem_cache_create("asi_sensitive", 328, 0, SLAB_SENSITIVE, NULL);
+	twin = kmem_cache_create("asi_twin", 328, 0, 0, NULL);
+	KUNIT_ASSERT_NOT_NULL(test, plain);
+	KUNIT_ASSERT_NOT_NULL(test, cache);
+	KUNIT_ASSERT_NOT_NULL(test, twin);
+	KUNIT_EXPECT_PTR_NE(test, plain, cache);
+	KUNIT_EXPECT_PTR_NE(test, twin, cache);
+
+	KUNIT_ASSERT_TRUE(test, kmem_cache_alloc_bulk(cache, GFP_KERNEL,
+						      ARRAY_SIZE(objects), objects));
+	for (i = 0; i < ARRAY_SIZE(objects); i++)
+		expect_reach(test, objects[i], false);
+	kmem_cache_free_bulk(cache, ARRAY_SIZE(objects), objects);
+
+	p = kmem_cache_alloc(twin, GFP_KERNEL | __GFP_SENSITIVE);
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	/* It is the cache that decides, for all of its objects. */
+	expect_reach(test, p, true);
+	kmem_cache_free(twin, p);
+
+	kmem_cache_destroy(plain);
+	kmem_cache_destroy(cache);
+	kmem_cache_destroy(twin);
+}
+
+static void expect_area(struct kunit *test, const void *area, bool restricted)
+{
+	KUNIT_ASSERT_NOT_NULL(test, area);
+	expect_reach(test, area, restricted);
+	KUNIT_EXPECT_EQ(test, restricted, (unsigned long)area < ASI_VMALLOC_START);
+	KUNIT_EXPECT_EQ(test, exits_of_access(area), restricted ? 0 : 1);
+}
+
+/* A mapping in the vmalloc area is no way around the direct map. */
+static void test_sensitive_vmalloc(struct kunit *test)
+{
+	struct page *pages[2 * BITS_PER_LONG];	/* more than vm_map_ram() pools */
+	int sizes[] = { 1, 2, ARRAY_SIZE(pages) };
+	int i, n;
+	void *p;
+
+	skip_unless_on(test);
+	p = __vmalloc(SZ_64K, GFP_KERNEL | __GFP_SENSITIVE | __GFP_ZERO);
+	expect_area(test, p, false);
+	expect_reach(test, page_address(vmalloc_to_page(p)), false);
+	p = vrealloc(p, SZ_128K, GFP_KERNEL);
+	expect_area(test, p, false);
+	p = kvrealloc(p, SZ_256K, GFP_KERNEL);
+	expect_area(test, p, false);
+	expect_reach(test, page_address(vmalloc_to_page(p)), false);
+	vfree(p);
+
+	p = kvmalloc(SZ_8M, GFP_KERNEL | __GFP_SENSITIVE);
+	expect_area(test, p, false);
+	kvfree(p);
+	p = vmalloc(SZ_64K);
+	expect_area(test, p, true);
+	vfree(p);
+
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		pages[i] = alloc_page(GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, pages[i]);
+	}
+	for (n = 0; n < ARRAY_SIZE(sizes); n++) {
+		p = vmap(pages, sizes[n], VM_MAP, PAGE_KERNEL);
+		expect_area(test, p, true);
+		vunmap(p);
+		p = vm_map_ram(pages, sizes[n], NUMA_NO_NODE);
+		expect_area(test, p, true);
+		vm_unmap_ram(p, sizes[n]);
+	}
+	/* One that must not be seen hides the others. */
+	for (n = 0; n < ARRAY_SIZE(sizes); n++) {
+		i = sizes[n] - 1;
+		__free_page(pages[i]);
+		pages[i] = alloc_page(GFP_HIGHUSER_MOVABLE);
+		KUNIT_ASSERT_NOT_NULL(test, pages[i]);
+		p = vmap(pages, sizes[n], VM_MAP, PAGE_KERNEL);
+		expect_area(test, p, false);
+		vunmap(p);
+		p = vm_map_ram(pages, sizes[n], NUMA_NO_NODE);
+		expect_area(test, p, false);
+		vm_unmap_ram(p, sizes[n]);
+	}
+	for (i = 0; i < ARRAY_SIZE(pages); i++)
+		__free_page(pages[i]);
 }
 
 static void test_flip_to_sensitive(struct kunit *test, int expected)
@@ -651,6 +778,140 @@ static void test_image_is_pinned(struct kunit *test)
 }
 
 /* The first page of a block that the page allocator may ever have. */
+/*
+ * Ask for pages until a block has become mixed, and then for some more. No block
+ * is flipped meanwhile.
+ */
+static int mix_kinds(gfp_t gfp, struct list_head *pages)
+{
+	unsigned long before = count_event(ASI_BLOCK_MIXED);
+	int nr = 0, more = 2 * pageblock_nr_pages;
+	struct page *page;
+
+	while (more) {
+		page = alloc_page(gfp | __GFP_NORETRY | __GFP_NOWARN);
+		if (!page)
+			break;
+		list_add(&page->lru, pages);
+		nr++;
+		if (count_event(ASI_BLOCK_MIXED) != before)
+			more--;
+	}
+	return nr;
+}
+
+static void free_list_of_pages(struct list_head *pages)
+{
+	struct page *page, *next;
+
+	list_for_each_entry_safe(page, next, pages, lru)
+		__free_page(page);
+	INIT_LIST_HEAD(pages);
+	drain_all_pages(NULL);
+}
+
+/* Nonsensitive pages out of sensitive blocks: say how many hold a secret. */
+static int lend(struct kunit *test, unsigned long broken)
+{
+	int i, lent = 0, secrets = 0, closed = 0;
+	static unsigned long pfns[4096];
+	struct page *page;
+	LIST_HEAD(pages);
+
+	flip_back(test);
+	leave_secrets(test);
+	asi_break_mask = ASI_BREAK_NOFLIP | broken;
+	mix_kinds(GFP_KERNEL, &pages);
+	asi_break_mask = 0;
+
+	list_for_each_entry(page, &pages, lru) {
+		const u8 *address = page_address(page);
+
+		if (!asi_block_split(page_to_pfn(page)) || lent == ARRAY_SIZE(pfns))
+			continue;
+		pfns[lent++] = page_to_pfn(page);
+		expect_reach(test, address, true);
+		KUNIT_EXPECT_EQ(test, exits_of_access(address), 0);
+		if (!memchr_inv(address, 0x5e, 64))
+			secrets++;
+	}
+	KUNIT_EXPECT_GE(test, lent, pageblock_nr_pages);
+
+	/* Freed, they must not be in reach when they are handed out again. */
+	free_list_of_pages(&pages);
+	mix_kinds(GFP_HIGHUSER, &pages);
+	list_for_each_entry(page, &pages, lru)
+		if (maps(kernel_to_restricted_pgdp(swapper_pg_dir), page_address(page)) ||
+		    exits_of_access(page_address(page)) != 1)
+			break;
+	KUNIT_EXPECT_TRUE(test, list_entry_is_head(page, &pages, lru));
+	free_list_of_pages(&pages);
+
+	/* With the last of its lent pages a block ceases to be mixed. */
+	for (i = 0; i < lent; i++)
+		closed += !asi_block_split(pfns[i]);
+	KUNIT_EXPECT_GE(test, closed, lent / 2);
+	return secrets;
+}
+
+static void test_lend(struct kunit *test)
+{
+	skip_unless_on(test);
+	KUNIT_EXPECT_EQ(test, lend(test, 0), 0);
+}
+
+static void test_lend_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	if (page_poisoning_enabled_static() || want_init_on_free() ||
+	    want_init_on_alloc(GFP_KERNEL) || debug_pagealloc_enabled_static())
+		kunit_skip(test, "free pages are overwritten in any case");
+	KUNIT_EXPECT_GT(test, lend(test, ASI_BREAK_NOCLEAR), 0);
+}
+
+#define OPEN_PAGES	(32 * pageblock_nr_pages)
+
+/* Sensitive pages out of nonsensitive blocks, each of which is in use. */
+static void test_open(struct kunit *test)
+{
+	int i, opened = 0, exits = 0;
+	LIST_HEAD(pages);
+	struct page *page, *next;
+	LIST_HEAD(kept);
+
+	skip_unless_on(test);
+	for (i = 0; i < OPEN_PAGES; i++) {
+		page = alloc_page(GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, page);
+		/* Have its translation in the TLB. */
+		exits += exits_of_access(page_address(page));
+		list_add(&page->lru, &pages);
+	}
+	KUNIT_EXPECT_EQ(test, exits, 0);
+	list_for_each_entry_safe(page, next, &pages, lru)
+		if (page_to_pfn(page) % 64 == 0)
+			list_move(&page->lru, &kept);
+	free_list_of_pages(&pages);
+
+	asi_break_mask = ASI_BREAK_NOFLIP;
+	mix_kinds(GFP_HIGHUSER, &pages);
+	asi_break_mask = 0;
+
+	list_for_each_entry(page, &pages, lru) {
+		if (!asi_block_split(page_to_pfn(page)))
+			continue;
+		opened++;
+		expect_reach(test, page_address(page), false);
+		KUNIT_EXPECT_EQ(test, exits_of_access(page_address(page)), 1);
+	}
+	KUNIT_EXPECT_GE(test, opened, pageblock_nr_pages);
+	list_for_each_entry(page, &kept, lru)
+		expect_reach(test, page_address(page), true);
+
+	free_list_of_pages(&pages);
+	free_list_of_pages(&kept);
+}
+
 static struct page *first_page(unsigned long pfn)
 {
 	unsigned long end = pageblock_end_pfn(pfn);
@@ -666,13 +927,15 @@ static struct page *first_page(unsigned long pfn)
 
 static bool block_agrees(struct page *page)
 {
+	unsigned long pfn = page_to_pfn(page);
 	int mt, tries;
 
 	/* It may be about to be flipped. */
 	for (tries = 0; tries < 100; tries++) {
 		mt = get_pageblock_migratetype(page);
 		if (mt == MIGRATE_ISOLATE ||
-		    migratetype_is_sensitive(mt) != asi_block_mapped(page_to_pfn(page)))
+		    (mt == MIGRATE_MIXED && asi_block_split(pfn)) ||
+		    migratetype_is_sensitive(mt) != asi_block_mapped(pfn))
 			return true;
 		fsleep(USEC_PER_MSEC);
 	}
@@ -697,12 +960,16 @@ static void test_types(struct kunit *test)
 	KUNIT_EXPECT_LE(test, totalram_pages() / pageblock_nr_pages, blocks);
 }
 
-/* The whole kernel half, but for the direct map, is shared by reference. */
+/*
+ * The whole kernel half, but for the direct map and the upper half of the
+ * vmalloc area, is shared by reference.
+ */
 static void test_kernel_half_shared(struct kunit *test)
 {
 	pgd_t *restricted = kernel_to_restricted_pgdp(swapper_pg_dir);
 	int first = pgd_index(PAGE_OFFSET);
 	int last = pgd_index((unsigned long)__va(DIRECT_MAP_PHYSMEM_END));
+	int hidden = pgd_index(ASI_VMALLOC_START);
 	int i;
 
 	skip_unless_on(test);
@@ -711,12 +978,19 @@ static void test_kernel_half_shared(struct kunit *test)
 			KUNIT_EXPECT_NE(test, pgd_val(restricted[i]), 0);
 			KUNIT_EXPECT_NE(test, pgd_val(restricted[i]),
 					pgd_val(swapper_pg_dir[i]));
+		} else if (i >= hidden && i <= pgd_index(VMALLOC_END)) {
+			KUNIT_EXPECT_EQ(test, pgd_val(restricted[i]), 0);
+			KUNIT_EXPECT_NE(test, pgd_val(swapper_pg_dir[i]), 0);
 		} else {
 			KUNIT_EXPECT_EQ(test, pgd_val(restricted[i]),
 					pgd_val(swapper_pg_dir[i]));
 		}
 	}
 	KUNIT_EXPECT_GT(test, pgd_index(VMALLOC_START), last);
+	KUNIT_EXPECT_EQ(test, ASI_VMALLOC_START & ~PGDIR_MASK, 0);
+	KUNIT_EXPECT_GT(test, hidden, pgd_index(VMALLOC_START));
+	KUNIT_EXPECT_GT(test, pgd_index((unsigned long)vmemmap),
+			pgd_index(VMALLOC_END));
 }
 
 /*
@@ -803,6 +1077,9 @@ static void test_fault_rejects(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, TRY(&user, 0, addr));
 	KUNIT_EXPECT_FALSE(test, TRY(&kernel, 0, 0x1000));
 	KUNIT_EXPECT_FALSE(test, TRY(&kernel, 0, VMALLOC_START));
+	KUNIT_EXPECT_FALSE(test, TRY(&kernel, 0, ASI_VMALLOC_START - 1));
+	KUNIT_EXPECT_TRUE(test, TRY(&kernel, 0, ASI_VMALLOC_START));
+	KUNIT_EXPECT_FALSE(test, TRY(&kernel, 0, VMALLOC_END + 1));
 	KUNIT_EXPECT_FALSE(test, TRY(&kernel, 0, PAGE_OFFSET - 1));
 #undef TRY
 	/* Not restricted: a fault there is somebody's bug. */
@@ -819,6 +1096,8 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_nonsensitive_kinds),
 	KUNIT_CASE(test_sensitive_kinds),
 	KUNIT_CASE(test_sensitive_kinds_unmarked),
+	KUNIT_CASE(test_sensitive_slab),
+	KUNIT_CASE(test_sensitive_vmalloc),
 	KUNIT_CASE(test_flip_clears),
 	KUNIT_CASE(test_flip_clears_broken),
 	KUNIT_CASE(test_flip_unmaps),
@@ -826,6 +1105,9 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_flip_flushes),
 	KUNIT_CASE(test_flip_flushes_broken),
 	KUNIT_CASE(test_flip_large),
+	KUNIT_CASE(test_lend),
+	KUNIT_CASE(test_lend_broken),
+	KUNIT_CASE(test_open),
 	KUNIT_CASE(test_attributes),
 	KUNIT_CASE(test_image_is_pinned),
 	KUNIT_CASE(test_types),

@@ -36,6 +36,14 @@ struct pt_regs;
 #define ASI_CR3_PCID_RESTRICTED	BIT(X86_CR3_ASI_PCID_BIT)
 #define ASI_CR3_ASID_MASK	(ASI_CR3_PCID_RESTRICTED - 1)
 
+/*
+ * The upper half of the vmalloc area is for sensitive memory: restricted roots
+ * do not have its top-level entries. It begins with one, and the last is not
+ * shared with what follows, which begins with one as well while ASI is on.
+ */
+#define ASI_VMALLOC_START						\
+	ALIGN(VMALLOC_START + (VMALLOC_SIZE_TB << 39), PGDIR_SIZE)
+
 /* The address spaces that ASI switches between; KPTI's is not one of them. */
 enum asi_root {
 	ASI_ROOT_UNRESTRICTED,

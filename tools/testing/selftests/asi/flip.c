@@ -15,6 +15,7 @@
 #include "frames.h"
 #include "kselftest_harness.h"
 #include "pattern.h"
+#include "scan.h"
 
 #define MiB		(1024 * 1024UL)
 #define MOST_FILES	65536
@@ -28,6 +29,7 @@
 
 #define TO_SENSITIVE	"asi_block_to_sensitive"
 #define TO_NONSENSITIVE	"asi_block_to_nonsensitive"
+#define MIXED		"asi_block_mixed"
 
 static size_t available(void)
 {
@@ -175,61 +177,6 @@ static bool once(bool (*body)(const struct job *job), const struct job *job)
 	return settles(before);
 }
 
-/* How many frames of [pfn, pfn + nr), all reachable, hold the pattern. */
-static size_t scan_frames(unsigned long pfn, size_t nr,
-			  const struct pattern *pattern)
-{
-	static unsigned long page[FRAME_SIZE / sizeof(long)];
-	size_t found = 0;
-
-	for (; nr; nr--, pfn++) {
-		if (!frame_read(pfn, page, sizeof(page)))
-			found += pattern_found(page, sizeof(page), pattern);
-	}
-	return found;
-}
-
-/*
- * Looks for the pattern in every block that the kernel half of the restricted
- * address space maps. One frame tells for its block, but not one of this
- * process, which is reachable at its own address.
- */
-static size_t scan_reachable(const struct pattern *pattern, size_t *blocks)
-{
-	unsigned long from, to, pfn, next;
-	size_t found = 0;
-	char line[160];
-	FILE *iomem;
-
-	*blocks = 0;
-	iomem = fopen("/proc/iomem", "re");
-	if (!iomem)
-		return 0;
-	while (fgets(line, sizeof(line), iomem)) {
-		if (!strstr(line, "System RAM") ||
-		    sscanf(line, "%lx-%lx", &from, &to) != 2)
-			continue;
-		pfn = (from + FRAME_SIZE - 1) / FRAME_SIZE;
-		to = (to + 1) / FRAME_SIZE;
-		for (; pfn < to; pfn = next) {
-			struct reach reach = { };
-			unsigned long ask = pfn;
-
-			next = (pfn / FRAMES_PER_BLOCK + 1) * FRAMES_PER_BLOCK;
-			next = next < to ? next : to;
-			while (!frame_reach(ask, &reach) && reach.restricted &&
-			       !frame_in_kernel_half(&reach) && ask + 1 < next)
-				ask++;
-			if (!frame_in_kernel_half(&reach))
-				continue;
-			++*blocks;
-			found += scan_frames(pfn, next - pfn, pattern);
-		}
-	}
-	fclose(iomem);
-	return found;
-}
-
 FIXTURE(flip)
 {
 	struct pattern pattern;
@@ -281,6 +228,53 @@ TEST_F_TIMEOUT(flip, goes_both_ways, 300)
 	EXPECT_LT(to_sensitive, asi_counter(TO_SENSITIVE));
 }
 
+/*
+ * Has the kernel allocate @len bytes, a page with each file, and keeps one page
+ * of each 64.
+ */
+static bool scattered(const struct job *job)
+{
+	struct rlimit limit = { MOST_FILES, MOST_FILES };
+	int first = -1, last = -1, fd;
+	char byte;
+	size_t i;
+
+	setrlimit(RLIMIT_NOFILE, &limit);
+	for (i = 0; i < job->len / FRAME_SIZE; i++) {
+		fd = open("/proc/self/comm", O_RDONLY);
+		if (fd < 0)
+			break;
+		if (read(fd, &byte, 1) != 1)
+			return false;
+		first = first < 0 ? fd : first;
+		last = fd;
+	}
+	for (fd = first; fd >= 0 && fd <= last; fd++) {
+		if (fd % 64)
+			close(fd);
+	}
+	return last > first;
+}
+
+/*
+ * A page here and there of the kernel's keeps no block from user space: as much
+ * of memory as without ASI can be had.
+ */
+TEST_F_TIMEOUT(flip, serves_from_scattered_memory, 300)
+{
+	struct job job = { .pattern = &self->pattern };
+	long mixed = asi_counter(MIXED);
+	pid_t child;
+
+	job.len = available() / 2;
+	child = start(scattered, &job);
+	ASSERT_LT(0, child);
+	job.len = available() / 8 * 7;
+	EXPECT_TRUE(once(fill, &job));
+	EXPECT_LT(mixed, asi_counter(MIXED));
+	end(child);
+}
+
 /* What is allocated comes back, both kinds in turn. */
 TEST_F_TIMEOUT(flip, loses_no_memory, 300)
 {
@@ -308,7 +302,7 @@ static size_t secrets_in_nonsensitive(struct __test_metadata *_metadata,
 	size_t blocks, found;
 	pid_t child;
 
-	job.len = available() / 8 * 5;
+	job.len = available() / 8 * 7;
 	EXPECT_TRUE(once(fill, &job));
 	job.flips = asi_counter(TO_NONSENSITIVE) + 8;
 	child = start(buffers_until_flips, &job);

@@ -15,8 +15,10 @@
 #include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
+#include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <linux/keyctl.h>
 
 #include "asi.h"
@@ -32,6 +34,8 @@
 #define SMALL	(1024 * 1024UL)
 #define HUGE	(2 * SMALL)
 #define FREED	(16 * SMALL)
+#define SWAPPED	(4 * SMALL)
+#define PAGE	4096UL
 
 static unsigned long scratch[512];
 
@@ -307,6 +311,112 @@ static int plant_tcp(const struct kind *kind, const struct pattern *pattern,
 	return plant_write(client, kind, pattern, 32768);
 }
 
+static int plant_udp(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t len = sizeof(addr);
+	int server, client, i, ret = 0;
+
+	server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	client = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (server < 0 || client < 0)
+		return -errno;
+	loopback_up(server);
+	if (bind(server, (void *)&addr, len) ||
+	    getsockname(server, (void *)&addr, &len) ||
+	    connect(client, (void *)&addr, len))
+		return -errno;
+	for (i = 0; i < 16 && !ret; i++)
+		ret = plant_write(client, kind, pattern, 512);
+	return ret;
+}
+
+/* What one side of a terminal has written and the other has not read. */
+static int plant_tty(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	int master, slave;
+	struct termios raw;
+
+	master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (master < 0 || grantpt(master) || unlockpt(master))
+		return -errno;
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0 || tcgetattr(slave, &raw))
+		return -errno;
+	cfmakeraw(&raw);
+	if (tcsetattr(slave, TCSANOW, &raw))
+		return -errno;
+	return plant_write(slave, kind, pattern, 2048) ?:
+	       plant_write(master, kind, pattern, 2048);
+}
+
+/* A file to swap to, on the file system that has page cache of its own. */
+static int swap_file(void)
+{
+	static char page[PAGE];
+	unsigned int *header = (void *)(page + 1024);
+	const char *dir = asi_ext4();
+	char path[64];
+	unsigned int i;
+	int fd, ret;
+
+	if (!dir)
+		return -ENOENT;
+	snprintf(path, sizeof(path), "%s/asi-XXXXXX", dir);
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	for (i = 0; i < SWAPPED / PAGE * 2; i++) {
+		if (write(fd, page, sizeof(page)) != sizeof(page))
+			return -ENOSPC;
+	}
+	header[0] = 1;			/* version */
+	header[1] = i - 1;		/* last page */
+	memcpy(page + sizeof(page) - 10, "SWAPSPACE2", 10);
+	if (pwrite(fd, page, sizeof(page), 0) != sizeof(page) || fsync(fd))
+		return -EIO;
+	ret = swapon(path, 0) ? -errno : 0;
+	unlink(path);
+	return ret;
+}
+
+/*
+ * What reclaim has compressed. A page is a tag, and then something that no
+ * compression can make less of, so that the tag is kept as it is.
+ */
+static int plant_zswap(const struct kind *kind, const struct pattern *pattern,
+		       struct area *area)
+{
+	long before;
+	size_t i;
+	char *mem;
+	int ret;
+
+	ret = asi_write("/sys/module/zswap/parameters/enabled", "1");
+	if (ret)
+		return ret;
+	ret = swap_file();
+	if (ret)
+		return ret;
+	before = asi_counter("zswpout");
+	mem = asi_fresh(SWAPPED);
+	if (!mem)
+		return -ENOMEM;
+	for (i = 0; i < SWAPPED; i += PAGE) {
+		if (getrandom(mem + i + TAG_SIZE, 1024, 0) != 1024)
+			return -EIO;
+		pattern_fill(mem + i, TAG_SIZE, pattern, kind_word(kind->name));
+	}
+	if (madvise(mem, SWAPPED, MADV_PAGEOUT))
+		return -errno;
+	return asi_counter("zswpout") > before ? 0 : -ENODATA;
+}
+
 static int plant_msgq(const struct kind *kind, const struct pattern *pattern,
 		      struct area *area)
 {
@@ -444,6 +554,9 @@ const struct kind kinds[] = {
 	{ "unix", "UNIX socket queue, linear buffers", plant_unix },
 	{ "unixbig", "UNIX socket queue, paged buffers", plant_unixbig },
 	{ "tcp", "TCP socket queue", plant_tcp },
+	{ "udp", "UDP socket queue", plant_udp },
+	{ "tty", "terminal buffers", plant_tty },
+	{ "zswap", "compressed swap", plant_zswap },
 	{ "msgq", "System V message queue", plant_msgq },
 	{ "key", "payload of a user key", plant_key },
 	{ "fpu", "saved vector registers of a sleeping task", plant_fpu },

@@ -41,12 +41,11 @@ MAGIC = bytes.fromhex("538dc17e2af4960b") + bytes.fromhex("e9355ca817d260bf")
 TAG_SIZE = 32
 
 KINDS = ("anon huge shanon tmpfs ext4 memfd sysvshm posixshm hugetlb secret "
-         "pipe unix unixbig tcp msgq key fpu freed").split()
+         "pipe unix unixbig tcp udp tty zswap msgq key fpu freed").split()
 
-# What ASI does not keep secret yet: user content in objects that the kernel
-# allocates for itself. Making these sensitive is the subject of later patches,
-# together with access without a transition.
-KNOWN_GAPS = "unix unixbig tcp msgq key fpu".split()
+# What ASI does not keep secret yet: registers that were saved at a context
+# switch, which must not cost a transition.
+KNOWN_GAPS = ["fpu"]
 
 # Not in the kernel's own address space either, with ASI or without.
 NEVER_MAPPED = {"secret"}

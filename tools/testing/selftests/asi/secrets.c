@@ -3,7 +3,9 @@
  * The restricted address space of one process maps no memory of another.
  *
  * A child plants a secret in memory of one kind and says which frames it is
- * in; this process asks for each whether its own restricted tables map it.
+ * in; this process asks for each whether its own restricted tables map it. Of
+ * what the kernel keeps for the child nobody knows the frames: this process
+ * looks for the secret in all that its tables map.
  */
 #include <signal.h>
 #include <sys/prctl.h>
@@ -11,6 +13,7 @@
 #include "asi.h"
 #include "frames.h"
 #include "kinds.h"
+#include "scan.h"
 #include "kselftest_harness.h"
 
 /* As many frames as the largest area of any kind has, and more. */
@@ -170,6 +173,64 @@ TEST_F_TIMEOUT(secret, is_gone_after_exit, 120)
 	self->child = 0;
 	count_reachable(self->planted, &self->pattern, &leaks);
 	EXPECT_EQ(0, leaks);
+}
+
+FIXTURE(object)
+{
+	struct planted *planted;
+	struct pattern pattern;
+	pid_t child;
+};
+
+FIXTURE_VARIANT(object)
+{
+	const char *kind;
+	bool exposed;
+};
+
+FIXTURE_VARIANT_ADD(object, pipe) { .kind = "pipe" };
+FIXTURE_VARIANT_ADD(object, unix) { .kind = "unix" };
+FIXTURE_VARIANT_ADD(object, unixbig) { .kind = "unixbig" };
+FIXTURE_VARIANT_ADD(object, tcp) { .kind = "tcp" };
+FIXTURE_VARIANT_ADD(object, udp) { .kind = "udp" };
+FIXTURE_VARIANT_ADD(object, tty) { .kind = "tty" };
+FIXTURE_VARIANT_ADD(object, zswap) { .kind = "zswap" };
+FIXTURE_VARIANT_ADD(object, msgq) { .kind = "msgq" };
+FIXTURE_VARIANT_ADD(object, key) { .kind = "key" };
+/* A known gap, and so the negative control: it would be seen. */
+FIXTURE_VARIANT_ADD(object, fpu) { .kind = "fpu", .exposed = true };
+
+FIXTURE_SETUP(object)
+{
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	if (!asi_has_debugfs())
+		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
+	asi_break("");
+	self->planted = planted_shared();
+	ASSERT_NE(NULL, self->planted);
+	self->pattern = pattern_random();
+	self->child = start_child(kind_find(variant->kind), 0, &self->pattern,
+				  self->planted);
+	ASSERT_LT(0, self->child);
+	if (self->planted->error)
+		SKIP(return, "not here: %s", strerror(-self->planted->error));
+}
+
+FIXTURE_TEARDOWN(object)
+{
+	if (self->child > 0)
+		end_child(self->child);
+}
+
+TEST_F_TIMEOUT(object, is_out_of_reach, 300)
+{
+	size_t blocks, found;
+
+	found = scan_reachable(&self->pattern, &blocks);
+	EXPECT_LT(0, blocks);
+	EXPECT_EQ(variant->exposed, found > 0)
+		TH_LOG("%zu frames of %zu blocks", found, blocks);
 }
 
 FIXTURE(checker)
