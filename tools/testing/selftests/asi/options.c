@@ -23,7 +23,8 @@ static const char * const counters[] = {
 	"asi_stun",
 	"asi_window_map",
 	"asi_block_to_sensitive",
-	"asi_block_to_nonsensitive",
+	"asi_block_to_nonsensitive", "asi_block_mixed",
+		"asi_atomic_failed",
 };
 
 /* Whether the kernel has the option, by its own configuration if it tells. */
@@ -272,6 +273,41 @@ TEST(reach_takes_frames_only)
 		EXPECT_EQ(0, reach.restricted);
 		EXPECT_EQ(0, reach.unrestricted);
 	}
+}
+
+/*
+ * What is written to a file of sysfs goes to an ordinary object, and is found
+ * there; what is written to a pipe is not, and nothing is while it is off.
+ */
+TEST(audit_tells_of_copies)
+{
+	static const char audit[] = ASI_DEBUGFS "audit";
+	static const char knob[] = "/sys/kernel/mm/ksm/sleep_millisecs";
+	static char report[1 << 20], value[32];
+	int fds[2];
+
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	if (access(audit, W_OK))
+		SKIP(return, "no CONFIG_ASI_AUDIT, or debugfs is not mounted");
+	if (asi_slurp(knob, value, sizeof(value)) < 0)
+		SKIP(return, "no CONFIG_KSM");
+	ASSERT_EQ(0, pipe(fds));
+
+	ASSERT_EQ(0, asi_write(audit, "0"));
+	ASSERT_EQ(0, asi_write(knob, value));
+	ASSERT_LT(0, asi_slurp(audit, report, sizeof(report)));
+	EXPECT_EQ(NULL, strstr(report, "kernfs_fop_write_iter"));
+
+	ASSERT_EQ(0, asi_write(audit, "1"));
+	EXPECT_EQ(0, asi_write(knob, value));
+	EXPECT_EQ(1, write(fds[1], "x", 1));
+	ASSERT_EQ(0, asi_write(audit, "0"));
+	ASSERT_LT(0, asi_slurp(audit, report, sizeof(report)));
+	EXPECT_NE(NULL, strstr(report, "kernfs_fop_write_iter"));
+	EXPECT_EQ(NULL, strstr(report, "pipe_write"));
+	close(fds[0]);
+	close(fds[1]);
 }
 
 TEST_HARNESS_MAIN
