@@ -40,6 +40,7 @@ static struct audit_site {
 static atomic_long_t audit_stack, audit_lost;
 
 bool asi_audit_on;
+EXPORT_SYMBOL(asi_audit_on);
 
 static struct audit_site *audit_find(depot_stack_handle_t handle, bool to_user)
 {
@@ -87,7 +88,6 @@ void __asi_audit_copy(const void *addr, unsigned long n, bool to_user)
 	atomic_long_add(n, &site->bytes);
 }
 EXPORT_SYMBOL(__asi_audit_copy);
-EXPORT_SYMBOL(asi_audit_on);
 
 static int audit_show(struct seq_file *seq, void *unused)
 {

@@ -66,7 +66,10 @@ static __always_inline bool migratetype_is_sensitive(int mt)
 				 mt == MIGRATE_MIXED || is_migrate_cma(mt));
 }
 
-#define is_migrate_mixed(mt)	(asi_enabled() && unlikely((mt) == MIGRATE_MIXED))
+static __always_inline bool is_migrate_mixed(int mt)
+{
+	return asi_enabled() && unlikely(mt == MIGRATE_MIXED);
+}
 
 /* May pages move from blocks of one type to blocks of the other as they are? */
 static __always_inline bool migratetype_same_kind(int a, int b)
@@ -239,7 +242,7 @@ static inline bool asi_pages_sensitive(struct page **pages, unsigned int count)
 	return false;
 }
 
-#define is_migrate_mixed(mt)		false
+static __always_inline bool is_migrate_mixed(int mt) { return false; }
 #define MIGRATE_MIXED			(-1)
 
 static inline bool asi_hold_page(struct page *page, unsigned int order)
@@ -257,8 +260,8 @@ static inline void asi_atomic_failed(unsigned int order, gfp_t gfp,
 				     int migratetype) { }
 static inline bool asi_drain_held(void) { return false; }
 
-#define asi_vmalloc_start(sensitive)	VMALLOC_START
-#define asi_vmalloc_end(start, end)	(end)
+#define asi_vmalloc_start(sensitive)	((void)(sensitive), VMALLOC_START)
+#define asi_vmalloc_end(start, end)	((void)(start), (end))
 
 #endif /* CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
 

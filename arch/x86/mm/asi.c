@@ -163,9 +163,9 @@ static void __init asi_preallocate(const void *start, const void *last)
  * asi_init - complete the restricted root of init_mm
  *
  * Everything but the direct map and the upper half of the vmalloc area is
- * nonsensitive as a whole and shared by its top-level entries. The roots of other mms are copies made by pgd_alloc(), so
- * this has to come before the first of these, and after the last top-level
- * entry of the kernel half has been made.
+ * nonsensitive as a whole and shared by its top-level entries. The roots of
+ * other mms are copies made by pgd_alloc(), so this has to come before the first
+ * of these, and after the last top-level entry of the kernel half has been made.
  */
 void __init asi_init(void)
 {

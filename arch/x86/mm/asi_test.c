@@ -447,8 +447,11 @@ static void test_sensitive_slab(struct kunit *test)
 
 	/* What it is does not depend on who makes it grow. */
 	p = kmalloc(64, GFP_KERNEL | __GFP_SENSITIVE);
-	for (size = 128; size <= 4 * KMALLOC_MAX_CACHE_SIZE && p; size *= 4) {
-		p = krealloc(p, size, GFP_KERNEL);
+	for (size = 128; size <= 4 * KMALLOC_MAX_CACHE_SIZE; size *= 4) {
+		void *larger = krealloc(p, size, GFP_KERNEL);
+
+		KUNIT_ASSERT_NOT_NULL(test, larger);
+		p = larger;
 		expect_reach(test, p, false);
 	}
 	kfree(p);

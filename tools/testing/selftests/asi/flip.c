@@ -264,11 +264,14 @@ TEST_F_TIMEOUT(flip, serves_from_scattered_memory, 300)
 {
 	struct job job = { .pattern = &self->pattern };
 	long mixed = asi_counter(MIXED);
+	size_t before = available();
 	pid_t child;
 
-	job.len = available() / 2;
+	job.len = before / 2;
 	child = start(scattered, &job);
 	ASSERT_LT(0, child);
+	EXPECT_TRUE(settles(before / 8 * 7))
+		TH_LOG("%zu of %zu", available(), before);
 	job.len = available() / 8 * 7;
 	EXPECT_TRUE(once(fill, &job));
 	EXPECT_LT(mixed, asi_counter(MIXED));

@@ -13,7 +13,7 @@
 
 /* How many frames of [pfn, pfn + nr) are in reach and hold the pattern. */
 static inline size_t scan_frames(unsigned long pfn, size_t nr,
-			  const struct pattern *pattern)
+				 const struct pattern *pattern)
 {
 	static unsigned long page[FRAME_SIZE / sizeof(long)];
 	size_t found = 0;
