@@ -781,26 +781,26 @@ static void test_image_is_pinned(struct kunit *test)
 }
 
 /* The first page of a block that the page allocator may ever have. */
+#define OPEN_PAGES	(32 * pageblock_nr_pages)
+
 /*
- * Ask for pages until a block has become mixed, and then for some more. No block
- * is flipped meanwhile.
+ * Ask for pages until a block has become mixed, and then for some more; but
+ * leave some for the rest of the system, which has no process to kill yet.
  */
-static int mix_kinds(gfp_t gfp, struct list_head *pages)
+static void mix_kinds(gfp_t gfp, struct list_head *pages)
 {
 	unsigned long before = count_event(ASI_BLOCK_MIXED);
-	int nr = 0, more = 2 * pageblock_nr_pages;
+	int more = 2 * pageblock_nr_pages;
 	struct page *page;
 
-	while (more) {
+	while (more && global_zone_page_state(NR_FREE_PAGES) > OPEN_PAGES / 4 * 3) {
 		page = alloc_page(gfp | __GFP_NORETRY | __GFP_NOWARN);
 		if (!page)
 			break;
 		list_add(&page->lru, pages);
-		nr++;
 		if (count_event(ASI_BLOCK_MIXED) != before)
 			more--;
 	}
-	return nr;
 }
 
 static void free_list_of_pages(struct list_head *pages)
@@ -871,8 +871,6 @@ static void test_lend_broken(struct kunit *test)
 		kunit_skip(test, "free pages are overwritten in any case");
 	KUNIT_EXPECT_GT(test, lend(test, ASI_BREAK_NOCLEAR), 0);
 }
-
-#define OPEN_PAGES	(32 * pageblock_nr_pages)
 
 /* Sensitive pages out of nonsensitive blocks, each of which is in use. */
 static void test_open(struct kunit *test)

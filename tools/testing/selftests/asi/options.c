@@ -3,8 +3,12 @@
  * What an administrator is told: the flag, the counters, the line at boot, the
  * tracepoints, and the files for debugging.
  */
+#include <sys/ipc.h>
 #include <sys/klog.h>
+#include <sys/mount.h>
+#include <sys/msg.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "asi.h"
 #include "frames.h"
@@ -23,8 +27,9 @@ static const char * const counters[] = {
 	"asi_stun",
 	"asi_window_map",
 	"asi_block_to_sensitive",
-	"asi_block_to_nonsensitive", "asi_block_mixed",
-		"asi_atomic_failed",
+	"asi_block_to_nonsensitive",
+	"asi_block_mixed",
+	"asi_atomic_failed",
 };
 
 /* Whether the kernel has the option, by its own configuration if it tells. */
@@ -273,6 +278,51 @@ TEST(reach_takes_frames_only)
 		EXPECT_EQ(0, reach.restricted);
 		EXPECT_EQ(0, reach.unrestricted);
 	}
+}
+
+/*
+ * Objects that are sensitive with ASI are accounted to the memory cgroup with
+ * and without: a message of several pages, by somebody who is in one.
+ */
+TEST(messages_are_accounted)
+{
+	struct {
+		long type;
+		char text[2 * 4096];
+	} message = { .type = 1 };
+	char dir[] = "/tmp/asi-XXXXXX", path[64];
+	int id, status, ret;
+	pid_t pid;
+
+	ASSERT_NE(NULL, mkdtemp(dir));
+	if (mount("none", dir, "cgroup2", 0, NULL)) {
+		rmdir(dir);
+		SKIP(return, "no cgroup2");
+	}
+	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", dir);
+	ret = asi_write(path, "+memory");
+	snprintf(path, sizeof(path), "%s/asi", dir);
+	if (!ret && mkdir(path, 0700))
+		ret = -errno;
+	EXPECT_EQ(0, ret);
+
+	pid = ret ? -1 : fork();
+	if (!pid) {
+		snprintf(path, sizeof(path), "%s/asi/cgroup.procs", dir);
+		if (asi_write(path, "0"))
+			_exit(1);
+		id = msgget(IPC_PRIVATE, IPC_CREAT | 0600);
+		ret = id < 0 || msgsnd(id, &message, sizeof(message.text), IPC_NOWAIT);
+		_exit(ret || msgctl(id, IPC_RMID, NULL));
+	}
+	if (pid > 0) {
+		EXPECT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(0, status);
+	}
+	snprintf(path, sizeof(path), "%s/asi", dir);
+	rmdir(path);
+	umount(dir);
+	rmdir(dir);
 }
 
 /*
