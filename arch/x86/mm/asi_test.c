@@ -780,7 +780,6 @@ static void test_image_is_pinned(struct kunit *test)
 				      (void *)ALIGN((unsigned long)_end, PMD_SIZE)));
 }
 
-/* The first page of a block that the page allocator may ever have. */
 #define OPEN_PAGES	(32 * pageblock_nr_pages)
 
 /*
@@ -913,6 +912,7 @@ static void test_open(struct kunit *test)
 	free_list_of_pages(&kept);
 }
 
+/* The first page of a block that the page allocator may ever have. */
 static struct page *first_page(unsigned long pfn)
 {
 	unsigned long end = pageblock_end_pfn(pfn);
