@@ -52,6 +52,7 @@ EXPORT_TRACEPOINT_SYMBOL_GPL(asi_block_flip);
 
 #ifdef CONFIG_ASI_DEBUG
 unsigned long asi_break_mask;
+const struct task_struct *asi_break_task;
 #endif
 
 /* Blocks that share one shootdown on their way to sensitive. */

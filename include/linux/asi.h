@@ -15,6 +15,7 @@
 #include <linux/types.h>
 
 struct page;
+struct task_struct;
 
 #ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
 
@@ -35,6 +36,7 @@ enum asi_break {
 
 #ifdef CONFIG_ASI_DEBUG
 extern unsigned long asi_break_mask;
+extern const struct task_struct *asi_break_task;	/* who asked for it */
 
 static __always_inline bool asi_broken(enum asi_break what)
 {
@@ -47,6 +49,7 @@ static __always_inline void asi_mend(enum asi_break what)
 	asi_break_mask &= ~what;
 }
 #else
+#define asi_break_task	NULL
 static __always_inline bool asi_broken(enum asi_break what) { return false; }
 static __always_inline void asi_mend(enum asi_break what) { }
 #endif

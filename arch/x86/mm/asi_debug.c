@@ -206,6 +206,8 @@ static ssize_t break_write(struct file *file, const char __user *buf,
 
 	for_each_possible_cpu(cpu)
 		WRITE_ONCE(per_cpu(asi_cpu.violations, cpu), 0);
+	/* The process that writes it, where it is not about all of the system */
+	WRITE_ONCE(asi_break_task, current);
 	WRITE_ONCE(asi_break_mask, mask);
 	return count;
 }

@@ -114,7 +114,7 @@ static __always_inline void asi_write_cr3(unsigned long cr3, enum asi_root root)
 noinstr void __asi_enter(void)
 {
 	/* Once. Without KPTI only: with it, the next CR3 is that of no root. */
-	if (asi_broken(ASI_BREAK_NOENTER)) {
+	if (asi_broken(ASI_BREAK_NOENTER) && current == asi_break_task) {
 		asi_mend(ASI_BREAK_NOENTER);
 		return;
 	}
