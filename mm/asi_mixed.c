@@ -158,23 +158,11 @@ bool asi_drain_held(void)
 /*
  * A page of PTEs, from memory of the kind that is not wanted: there is some.
  * Or else this fails, and does not come back here for more than one level.
- *
- * It must not keep blocks from being closed: if it is lent, for it may come from
- * a mixed block as well, take it back. It is flushed for before it is freed.
  */
 static struct page *asi_alloc_table(gfp_t gfp, gfp_t kind)
 {
-	struct page *table;
-	unsigned long pfn;
-
-	table = alloc_page((gfp & __GFP_KSWAPD_RECLAIM) | kind |
-			   __GFP_HIGH | __GFP_NOWARN);
-	if (!table)
-		return NULL;
-	pfn = page_to_pfn(table);
-	if (asi_block_split(pfn) && asi_page_mapped(pfn))
-		asi_unmap_pages(pfn, 1);
-	return table;
+	return alloc_page((gfp & __GFP_KSWAPD_RECLAIM) | kind |
+			  __GFP_HIGH | __GFP_NOWARN);
 }
 
 /*
@@ -291,7 +279,13 @@ static bool asi_open_block(struct zone *zone, unsigned int order,
 	end = pfn + pageblock_nr_pages;
 	asi_split_block(pfn, table, true);
 	count_vm_event(ASI_BLOCK_MIXED);
-	if (pageblock_start_pfn(page_to_pfn(table)) == pfn)
+
+	/*
+	 * The table must not keep a block from being closed, be it this one. It is
+	 * lent no more from here on, where a flush is certain to follow: without
+	 * one it must not be freed.
+	 */
+	if (asi_block_split(page_to_pfn(table)) && asi_page_mapped(page_to_pfn(table)))
 		asi_unmap_pages(page_to_pfn(table), 1);
 
 	while (pfn < end) {
