@@ -780,7 +780,8 @@ static void test_image_is_pinned(struct kunit *test)
 				      (void *)ALIGN((unsigned long)_end, PMD_SIZE)));
 }
 
-#define OPEN_PAGES	(32 * pageblock_nr_pages)
+#define OPEN_PAGES	(64 * pageblock_nr_pages)
+#define SPARED_PAGES	(24 * pageblock_nr_pages)	/* for the system */
 
 /*
  * Ask for pages until a block has become mixed, and then for some more; but
@@ -792,7 +793,7 @@ static void mix_kinds(gfp_t gfp, struct list_head *pages)
 	int more = 8 * pageblock_nr_pages;
 	struct page *page;
 
-	while (more && global_zone_page_state(NR_FREE_PAGES) > OPEN_PAGES / 4 * 3) {
+	while (more && global_zone_page_state(NR_FREE_PAGES) > SPARED_PAGES) {
 		page = alloc_page(gfp | __GFP_NORETRY | __GFP_NOWARN);
 		if (!page)
 			break;
