@@ -175,6 +175,8 @@ void __init asi_init(void)
 	if (!asi_enabled())
 		return;
 
+	asi_local_place();
+
 	/*
 	 * What belongs to memory that is added later: struct pages, shadow. The
 	 * direct map has entries of its own, and those of the vmalloc area are

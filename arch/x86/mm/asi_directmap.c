@@ -280,7 +280,8 @@ bool asi_block_mapped(unsigned long pfn)
  * asi_address_sensitive - is memory unmapped in the restricted address spaces?
  * @addr: in the direct map or the vmalloc area, or anything else of the kernel
  *
- * The restricted roots lack the upper part of the vmalloc area.
+ * The restricted roots lack the upper part of the vmalloc area. What an mm maps
+ * for itself is not sensitive to that mm alone.
  */
 bool asi_address_sensitive(const void *addr)
 {
@@ -290,7 +291,8 @@ bool asi_address_sensitive(const void *addr)
 		return false;
 	if (in_directmap(address))
 		return !asi_page_mapped(PHYS_PFN(__pa(address)));
-	return address >= ASI_VMALLOC_START && address < VMALLOC_END;
+	return (address >= ASI_VMALLOC_START && address < VMALLOC_END) ||
+	       (address >= ASI_LOCAL_START && address < ASI_LOCAL_END);
 }
 
 /**

@@ -582,7 +582,14 @@ static void test_flip_unmaps_broken(struct kunit *test)
 	asi_break_mask = 0;
 }
 
-/* A CPU that stays restricted while another one flips a block. */
+/* The ways in which pages that are mapped cease to be. */
+enum way {
+	WAY_FLIP,	/* of the block that they are */
+	WAY_OPEN,	/* of a block of which other pages are in use */
+	WAY_CLOSE,	/* of a block that had lent them */
+};
+
+/* A CPU that stays restricted while another one takes pages away. */
 struct bystander {
 	const u8 *address;
 	bool ready, go, valid;
@@ -596,8 +603,8 @@ static unsigned long transitions(void)
 }
 
 /*
- * Have the TLB hold the translation, wait for the flip, and look again. Nothing
- * but a flush from outside may have removed the translation in between.
+ * Have the TLB hold the translation, wait until it is gone, and look again.
+ * Nothing but a flush from outside may have removed it in between.
  */
 static __no_sanitize_address int stand_by(void *data)
 {
@@ -611,9 +618,9 @@ static __no_sanitize_address int stand_by(void *data)
 	(void)READ_ONCE(*bystander->address);
 	local_irq_enable();
 
-	/* Pairs with stale_after_flip(): the translation is in the TLB. */
+	/* Pairs with is_stale(): the translation is in the TLB. */
 	smp_store_release(&bystander->ready, true);
-	/* Pairs with stale_after_flip(): the flip is over. */
+	/* Pairs with is_stale(): the page is not mapped any more. */
 	while (!smp_load_acquire(&bystander->go))
 		cpu_relax();
 
@@ -627,50 +634,90 @@ static __no_sanitize_address int stand_by(void *data)
 }
 
 /*
- * Flip a block while another CPU has its translation. Whether that CPU could
- * still use it: 1 or 0, or -1 if an interrupt there has spoilt the attempt.
+ * Free all but the first page of a block, and have the block become mixed, but
+ * few others: whose pages stay in use will stay mixed.
  */
-static int stale_after_flip(struct kunit *test)
+static void open_rest(struct page *block)
 {
-	struct page *page = alloc_pages(GFP_KERNEL, pageblock_order);
+	struct zone *zone = page_zone(block);
+	int i, tries = 100;
+
+	for (i = 1; i < pageblock_nr_pages; i++)
+		__free_page(block + i);
+	drain_local_pages(NULL);
+	while (!asi_block_split(page_to_pfn(block)) && tries--)
+		asi_open_blocks(zone, pageblock_order - 1, GFP_KERNEL, ALLOC_MIX,
+				MIGRATE_MOVABLE);
+}
+
+static void take_away(struct kunit *test, enum way way, struct page *block)
+{
+	switch (way) {
+	case WAY_FLIP:
+		__free_pages(block, pageblock_order);
+		drain_local_pages(NULL);
+		flip_back(test);
+		break;
+	case WAY_OPEN:
+		open_rest(block);
+		break;
+	case WAY_CLOSE:
+		__free_page(block);
+		asi_drain_held();
+		break;
+	}
+}
+
+/*
+ * Take a page away while another CPU has its translation. Whether that CPU
+ * could still use it: 1 or 0, or -1 if an interrupt there has spoilt the attempt.
+ */
+static int is_stale(struct kunit *test, enum way way)
+{
+	struct page *block = alloc_pages(GFP_KERNEL, pageblock_order);
 	struct bystander bystander = {};
 	struct task_struct *task;
 	unsigned int cpu;
-	bool flipped;
+	bool gone;
 
-	KUNIT_ASSERT_NOT_NULL(test, page);
-	bystander.address = page_address(page);
+	KUNIT_ASSERT_NOT_NULL(test, block);
+	bystander.address = page_address(block);
+	if (way != WAY_FLIP)
+		split_page(block, pageblock_order);
+	if (way == WAY_OPEN)
+		bystander.address += PAGE_SIZE * pageblock_nr_pages / 2;
+	if (way == WAY_CLOSE)
+		open_rest(block);
 
 	/* The bystander does not let anybody else run. */
 	migrate_disable();
 	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
 	task = kthread_create_on_cpu(stand_by, &bystander, cpu, "asi_test/%u");
-	if (IS_ERR(task)) {
-		migrate_enable();
-		__free_pages(page, pageblock_order);
-		return -1;
+	if (!IS_ERR(task)) {
+		get_task_struct(task);
+		wake_up_process(task);
+		/* Pairs with stand_by(). */
+		while (!smp_load_acquire(&bystander.ready))
+			cond_resched();
 	}
-	get_task_struct(task);
-	wake_up_process(task);
-	/* Pairs with stand_by(). */
-	while (!smp_load_acquire(&bystander.ready))
-		cond_resched();
 
-	__free_pages(page, pageblock_order);
-	drain_local_pages(NULL);
-	flip_back(test);
-	flipped = !asi_block_mapped(page_to_pfn(page));
+	take_away(test, way, block);
+	gone = !asi_page_mapped(PHYS_PFN(__pa(bystander.address)));
 
-	/* Pairs with stand_by(). */
-	smp_store_release(&bystander.go, true);
-	kthread_stop_put(task);
+	if (!IS_ERR(task)) {
+		/* Pairs with stand_by(). */
+		smp_store_release(&bystander.go, true);
+		kthread_stop_put(task);
+	}
 	migrate_enable();
+	if (way == WAY_OPEN)
+		take_away(test, WAY_CLOSE, block);
 
-	return flipped && bystander.valid ? !bystander.exits : -1;
+	return gone && bystander.valid ? !bystander.exits : -1;
 }
 
-/* In how many of some flips that nothing spoilt a translation survived. */
-static void test_stale(struct kunit *test, unsigned long broken)
+/* In how many of some attempts that nothing spoilt a translation survived. */
+static void test_stale(struct kunit *test, enum way way, unsigned long broken)
 {
 	int tries, count[2] = {}, stale;
 
@@ -678,13 +725,13 @@ static void test_stale(struct kunit *test, unsigned long broken)
 		kunit_skip(test, "needs two CPUs, and memory that stays mapped");
 	asi_break_mask = broken;
 	for (tries = 0; tries < 50 && count[0] + count[1] < 10; tries++) {
-		stale = stale_after_flip(test);
+		stale = is_stale(test, way);
 		if (stale >= 0)
 			count[stale]++;
 	}
 	asi_break_mask = 0;
 	flush_tlb_all();
-	kunit_info(test, "%d of %d flips left a stale translation", count[1],
+	kunit_info(test, "%d of %d times a stale translation was left", count[1],
 		   count[0] + count[1]);
 	if (!count[0] && !count[1])
 		kunit_skip(test, "the other CPU was never left alone");
@@ -697,13 +744,37 @@ static void test_stale(struct kunit *test, unsigned long broken)
 static void test_flip_flushes(struct kunit *test)
 {
 	skip_unless_on(test);
-	test_stale(test, 0);
+	test_stale(test, WAY_FLIP, 0);
 }
 
 static void test_flip_flushes_broken(struct kunit *test)
 {
 	skip_unless_on(test);
-	test_stale(test, ASI_BREAK_NOFLUSH);
+	test_stale(test, WAY_FLIP, ASI_BREAK_NOFLUSH);
+}
+
+static void test_open_flushes(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_OPEN, 0);
+}
+
+static void test_open_flushes_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_OPEN, ASI_BREAK_NOFLUSH);
+}
+
+static void test_close_flushes(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_CLOSE, 0);
+}
+
+static void test_close_flushes_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_CLOSE, ASI_BREAK_NOFLUSH);
 }
 
 /* A request that is larger than a block flips all of what it gets. */
@@ -988,11 +1059,83 @@ static void test_kernel_half_shared(struct kunit *test)
 					pgd_val(swapper_pg_dir[i]));
 		}
 	}
+	KUNIT_EXPECT_EQ(test, pgd_val(swapper_pg_dir[pgd_index(ASI_LOCAL_START)]), 0);
 	KUNIT_EXPECT_GT(test, pgd_index(VMALLOC_START), last);
 	KUNIT_EXPECT_EQ(test, ASI_VMALLOC_START & ~PGDIR_MASK, 0);
 	KUNIT_EXPECT_GT(test, hidden, pgd_index(VMALLOC_START));
 	KUNIT_EXPECT_GT(test, pgd_index((unsigned long)vmemmap),
 			pgd_index(VMALLOC_END));
+}
+
+/* Where a root maps @p, as the frame number, or 0. */
+static unsigned long mapped_frame(pgd_t *root, const void *p)
+{
+	unsigned int level;
+	pte_t *pte = lookup_address_in_pgd(pgd_offset_pgd(root, (unsigned long)p),
+					   (unsigned long)p, &level);
+
+	return pte && pte_present(*pte) ? pte_pfn(*pte) : 0;
+}
+
+#define LOCAL_PAGES	(PTRS_PER_PTE + 3)	/* more than one page table */
+
+/* What one mm maps no other does, and its direct map is like any other. */
+static void test_local(struct kunit *test)
+{
+	struct mm_struct *mm, *other;
+	long tables, i, right = 0;
+	void **p;
+
+	skip_unless_on(test);
+	p = kunit_kcalloc(test, LOCAL_PAGES, sizeof(*p), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	other = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	tables = mm_pgtables_bytes(mm);
+	KUNIT_EXPECT_GT(test, tables, 0);
+
+	/* The first was there before it was asked for. */
+	p[0] = asi_local_alloc(mm);
+	KUNIT_ASSERT_NOT_NULL(test, p[0]);
+	KUNIT_EXPECT_EQ(test, mm->context.asi.nr, 1);
+	for (i = 1; i < LOCAL_PAGES; i++) {
+		p[i] = asi_local_alloc(mm);
+		KUNIT_ASSERT_NOT_NULL(test, p[i]);
+	}
+	KUNIT_EXPECT_EQ(test, mm_pgtables_bytes(mm), tables + PAGE_SIZE);
+
+	for (i = 0; i < LOCAL_PAGES; i++) {
+		void *alias = asi_local_alias(p[i]);
+		unsigned long frame = PHYS_PFN(__pa(p[i]));
+
+		right += !maps(kernel_to_restricted_pgdp(mm->pgd), p[i]) &&
+			 mapped_frame(mm->pgd, alias) == frame &&
+			 mapped_frame(kernel_to_restricted_pgdp(mm->pgd), alias) == frame &&
+			 mapped_frame(other->pgd, alias) != frame &&
+			 !maps(kernel_to_user_pgdp(mm->pgd), alias) &&
+			 !maps(swapper_pg_dir, alias) &&
+			 !maps(kernel_to_restricted_pgdp(swapper_pg_dir), alias);
+	}
+	KUNIT_EXPECT_EQ(test, right, LOCAL_PAGES);
+
+	/* Its own, and empty, when it is had again. */
+	memset(p[5], 0x5e, PAGE_SIZE);
+	asi_local_free(mm, p[5]);
+	KUNIT_EXPECT_PTR_EQ(test, asi_local_alloc(mm), p[5]);
+	KUNIT_EXPECT_NULL(test, memchr_inv(p[5], 0, PAGE_SIZE));
+
+	/* With the mm all of it is freed. check_mm() looks after the tables. */
+	for (i = 0; i < LOCAL_PAGES; i++)
+		get_page(virt_to_page(p[i]));
+	mmput(other);
+	mmput(mm);
+	for (i = 0, right = 0; i < LOCAL_PAGES; i++) {
+		right += page_ref_count(virt_to_page(p[i])) == 1;
+		put_page(virt_to_page(p[i]));
+	}
+	KUNIT_EXPECT_EQ(test, right, LOCAL_PAGES);
 }
 
 /*
@@ -1110,10 +1253,15 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_lend),
 	KUNIT_CASE(test_lend_broken),
 	KUNIT_CASE(test_open),
+	KUNIT_CASE(test_open_flushes),
+	KUNIT_CASE(test_open_flushes_broken),
+	KUNIT_CASE(test_close_flushes),
+	KUNIT_CASE(test_close_flushes_broken),
 	KUNIT_CASE(test_attributes),
 	KUNIT_CASE(test_image_is_pinned),
 	KUNIT_CASE(test_types),
 	KUNIT_CASE(test_kernel_half_shared),
+	KUNIT_CASE(test_local),
 	KUNIT_CASE(test_nmi_restores),
 	KUNIT_CASE(test_fault_rejects),
 	{}

@@ -44,6 +44,14 @@ struct pt_regs;
 #define ASI_VMALLOC_START						\
 	ALIGN(VMALLOC_START + (VMALLOC_SIZE_TB << 39), PGDIR_SIZE)
 
+/*
+ * What is mapped for one mm alone: the last top-level entry of a hole that is
+ * reserved for hypervisors. The only one that uses it is Xen, under which ASI
+ * is off.
+ */
+#define ASI_LOCAL_START		((LDT_PGD_ENTRY - 1) << PGDIR_SHIFT)
+#define ASI_LOCAL_END		(ASI_LOCAL_START + PGDIR_SIZE)
+
 /* The address spaces that ASI switches between; KPTI's is not one of them. */
 enum asi_root {
 	ASI_ROOT_UNRESTRICTED,
@@ -255,6 +263,14 @@ int asi_directmap_extend(u64 start, u64 size);
 void asi_directmap_remove(u64 start, u64 size);
 void asi_directmap_sync(unsigned long address);
 
+/* Memory that one mm alone maps: asi_local.c */
+void __init asi_local_place(void);
+int asi_local_init(struct mm_struct *mm);
+void asi_local_exit(struct mm_struct *mm, pgd_t *root);
+void *asi_local_alloc(struct mm_struct *mm);
+void asi_local_free(struct mm_struct *mm, void *p);
+void *asi_local_alias(const void *p);
+
 #else /* !CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
 
 static __always_inline bool asi_enabled(void) { return false; }
@@ -278,6 +294,8 @@ static inline void asi_directmap_init(void) { }
 static inline int asi_directmap_extend(u64 start, u64 size) { return 0; }
 static inline void asi_directmap_remove(u64 start, u64 size) { }
 static inline void asi_directmap_sync(unsigned long address) { }
+static inline int asi_local_init(struct mm_struct *mm) { return 0; }
+static inline void asi_local_exit(struct mm_struct *mm, pgd_t *root) { }
 
 #endif /* CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
 

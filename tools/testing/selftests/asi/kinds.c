@@ -539,6 +539,44 @@ static int plant_fpu(const struct kind *kind, const struct pattern *pattern,
 	return pid < 0 ? pid : 0;
 }
 
+/*
+ * The same for general registers, which are on the kernel stack while the task
+ * sleeps. These four are neighbours there, in this order.
+ */
+static void regs_body(const struct kind *kind, const struct pattern *pattern,
+		      int ready)
+{
+	static const struct timespec forever = { .tv_sec = 1 << 30 };
+	long ret = SYS_write;
+
+	pattern_fill(scratch, TAG_SIZE, pattern, kind_word(kind->name));
+	asm volatile("mov (%[tag]), %%r15\n\t"
+		     "mov 8(%[tag]), %%r14\n\t"
+		     "mov 16(%[tag]), %%r13\n\t"
+		     "mov 24(%[tag]), %%r12\n\t"
+		     "movq $0, (%[tag])\n\t"
+		     "movq $0, 8(%[tag])\n\t"
+		     "syscall\n\t"
+		     "1: mov %[sleep], %%eax\n\t"
+		     "mov %[forever], %%rdi\n\t"
+		     "xor %%esi, %%esi\n\t"
+		     "syscall\n\t"
+		     "jmp 1b"
+		     : "+a" (ret)
+		     : [tag] "r" (scratch), [sleep] "i" (SYS_nanosleep),
+		       [forever] "r" (&forever),
+		       "D" ((long)ready), "S" (""), "d" (1L)
+		     : "rcx", "r11", "r12", "r13", "r14", "r15", "memory");
+}
+
+static int plant_regs(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	pid_t pid = plant_child(regs_body, kind, pattern);
+
+	return pid < 0 ? pid : 0;
+}
+
 const struct kind kinds[] = {
 	{ "anon", "anonymous memory", plant_anon },
 	{ "huge", "transparent huge page", plant_huge },
@@ -560,6 +598,7 @@ const struct kind kinds[] = {
 	{ "msgq", "System V message queue", plant_msgq },
 	{ "key", "payload of a user key", plant_key },
 	{ "fpu", "saved vector registers of a sleeping task", plant_fpu },
+	{ "regs", "saved general registers of a sleeping task", plant_regs },
 	{ "freed", "memory freed by a process that has exited", plant_freed },
 	{ }
 };

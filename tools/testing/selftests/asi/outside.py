@@ -41,11 +41,12 @@ MAGIC = bytes.fromhex("538dc17e2af4960b") + bytes.fromhex("e9355ca817d260bf")
 TAG_SIZE = 32
 
 KINDS = ("anon huge shanon tmpfs ext4 memfd sysvshm posixshm hugetlb secret "
-         "pipe unix unixbig tcp udp tty zswap msgq key fpu freed").split()
+         "pipe unix unixbig tcp udp tty zswap msgq key fpu "
+         "regs freed").split()
 
-# What ASI does not keep secret yet: registers that were saved at a context
-# switch, which must not cost a transition.
-KNOWN_GAPS = ["fpu"]
+# What ASI does not keep secret yet: kernel stacks, and the registers of user
+# mode that are saved on them.
+KNOWN_GAPS = ["regs"]
 
 # With ASI on and marks ignored (asi_break=nomark), these may still come from
 # slabs, or be in buffers, that were sensitive before.
