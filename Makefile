@@ -5,7 +5,7 @@
 export KERNEL APPEND ACCEL TARBALL BISECT V
 unexport CDPATH
 
-.PHONY: help run test kernel shell series check-series check-off kernel-selftests mutants model docs clean
+.PHONY: help run test kernel shell series check-series check-off kernel-selftests stress mutants model docs clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -42,6 +42,10 @@ check-off:
 #:   kernel-selftests   the kernel's own, with ASI on and off, compared
 kernel-selftests:
 	@scripts/kernel-selftests
+
+#:   stress        stress-ng with little memory, with ASI on and off, compared
+stress:
+	@scripts/stress
 
 #:   mutants       kernels with one thing broken each, which the tests must notice
 mutants:

@@ -4,6 +4,8 @@
 import fcntl
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +88,22 @@ def script(name, *arguments):
     """Run another script of the rig; it has said why if it fails."""
     if subprocess.run([ROOT / "scripts" / name, *arguments], check=False).returncode:
         sys.exit(1)
+
+
+def libraries(program):
+    """The shared libraries that a program wants, and the loader."""
+    return re.findall(r"(/\S+) \(", run("ldd", program))
+
+
+def add_initramfs(target, stage):
+    """The rig's own initramfs, and a second archive behind it, made of a directory,
+    which goes: the kernel unpacks both."""
+    new = Path(f"{target}.tmp")
+    shutil.copy(BUILD / "initramfs.cpio.gz", new)
+    run("sh", "-c", "find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet | "
+        f"gzip -n1 >>{shlex.quote(str(new))}", cwd=stage)
+    new.rename(target)
+    shutil.rmtree(stage)
 
 
 def write_atomically(path, data, mode=0o644):
