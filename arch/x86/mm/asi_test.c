@@ -686,11 +686,11 @@ static int is_stale(struct kunit *test, enum way way)
 		split_page(block, pageblock_order);
 	if (way == WAY_OPEN)
 		bystander.address += PAGE_SIZE * pageblock_nr_pages / 2;
-	if (way == WAY_CLOSE)
-		open_rest(block);
 
 	/* The bystander does not let anybody else run. */
 	migrate_disable();
+	if (way == WAY_CLOSE)
+		open_rest(block);
 	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
 	task = kthread_create_on_cpu(stand_by, &bystander, cpu, "asi_test/%u");
 	if (!IS_ERR(task)) {
