@@ -69,7 +69,7 @@ static bool asi_local_map(struct mm_struct *mm, struct page *page)
 	pgprot_t prot = __pgprot(pgprot_val(PAGE_KERNEL) & ~_PAGE_GLOBAL);
 	unsigned long address = asi_local_address(page);
 	pgd_t *pgd = pgd_offset(mm, address);
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the page of PTEs */
 	pte_t *pte;
 
 	pte = get_locked_pte(mm, address, &ptl);

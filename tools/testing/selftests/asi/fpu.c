@@ -28,24 +28,22 @@ struct regs {
 	unsigned int mxcsr;
 };
 
-#define EACH_REG(op)							\
-	op(0) op(1) op(2) op(3) op(4) op(5) op(6) op(7)			\
-	op(8) op(9) op(10) op(11) op(12) op(13) op(14) op(15)
-#define LOAD(n)		"movdqu 16*" #n "(%[in]), %%xmm" #n "\n\t"
-#define STORE(n)	"movdqu %%xmm" #n ", 16*" #n "(%[out])\n\t"
-
 /* A system call with these registers, and what they are after it. */
 static long call_with(const struct regs *in, struct regs *out, long nr,
 		      long arg0, long arg1)
 {
 	long ret = nr;
 
-	asm volatile(EACH_REG(LOAD)
+	asm volatile(".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
+		     "movdqu 16*\\n(%[in]), %%xmm\\n\n\t"
+		     ".endr\n\t"
 		     "ldmxcsr 256(%[in])\n\t"
 		     "xor %%r10d, %%r10d\n\t"
 		     "xor %%edx, %%edx\n\t"
 		     "syscall\n\t"
-		     EACH_REG(STORE)
+		     ".irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t"
+		     "movdqu %%xmm\\n, 16*\\n(%[out])\n\t"
+		     ".endr\n\t"
 		     "stmxcsr 256(%[out])\n\t"
 		     : "+a" (ret)
 		     : [in] "r" (in), [out] "r" (out), "D" (arg0), "S" (arg1)
@@ -172,10 +170,8 @@ TEST(end_with_the_program)
 		pid = vfork();
 		ASSERT_LE(0, pid);
 		if (!pid) {
-			char *argv[] = { "fpu", "clean", NULL };
-
 			call_with(&in, &out, SYS_sched_yield, 0, 0);
-			execv("/proc/self/exe", argv);
+			execl("/proc/self/exe", "fpu", "clean", NULL);
 			_exit(100);
 		}
 		EXPECT_EQ(0, wait_for(pid));
