@@ -216,7 +216,10 @@ void asi_unmap_pages(unsigned long pfn, unsigned long nr);
 
 #else /* !CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
 
+#ifndef asi_enabled
+#define asi_enabled asi_enabled
 static __always_inline bool asi_enabled(void) { return false; }
+#endif
 static __always_inline bool migratetype_is_sensitive(int mt) { return false; }
 static __always_inline bool migratetype_same_kind(int a, int b) { return true; }
 static inline bool page_is_exposed(const struct page *page) { return false; }

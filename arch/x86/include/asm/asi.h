@@ -273,7 +273,10 @@ void *asi_local_alias(const void *p);
 
 #else /* !CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
 
+#ifndef asi_enabled
+#define asi_enabled asi_enabled
 static __always_inline bool asi_enabled(void) { return false; }
+#endif
 static __always_inline void asi_enter(void) { }
 static __always_inline void asi_check_user_entry(void) { }
 static inline void asi_trace_enter(void) { }
