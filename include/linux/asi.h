@@ -21,8 +21,10 @@ struct task_struct;
 
 #include <asm/asi.h>
 
-/* Provided by the architecture: see arch/x86/mm/asi_directmap.c */
+/* Provided by the architecture: see asi_directmap.c, asi_expose.c in arch/x86/mm */
 bool asi_address_sensitive(const void *addr);
+void asi_expose(const void *area, unsigned long size);
+void asi_hide(const void *area, unsigned long size);
 
 /* Properties that a test breaks on purpose, to see that another test notices. */
 enum asi_break {
@@ -241,6 +243,8 @@ static inline int asi_boot_migratetype(unsigned long pfn, int migratetype)
 static inline void asi_init_reserved(void) { }
 static inline void asi_init(void) { }
 static inline bool asi_address_sensitive(const void *addr) { return false; }
+static inline void asi_expose(const void *area, unsigned long size) { }
+static inline void asi_hide(const void *area, unsigned long size) { }
 static inline gfp_t asi_gfp_like(const void *p, gfp_t gfp) { return gfp; }
 
 static inline bool asi_pages_sensitive(struct page **pages, unsigned int count)

@@ -587,11 +587,13 @@ enum way {
 	WAY_FLIP,	/* of the block that they are */
 	WAY_OPEN,	/* of a block of which other pages are in use */
 	WAY_CLOSE,	/* of a block that had lent them */
+	WAY_HIDE,	/* of an area that one mm was to map */
 };
 
 /* A CPU that stays restricted while another one takes pages away. */
 struct bystander {
 	const u8 *address;
+	struct mm_struct *mm;	/* to have loaded, or NULL */
 	bool ready, go, valid;
 	int exits;
 };
@@ -611,6 +613,8 @@ static __no_sanitize_address int stand_by(void *data)
 	struct bystander *bystander = data;
 	unsigned long before;
 
+	if (bystander->mm)
+		kthread_use_mm(bystander->mm);
 	preempt_disable();
 	local_irq_disable();
 	asi_enter();
@@ -630,6 +634,8 @@ static __no_sanitize_address int stand_by(void *data)
 	bystander->exits = transitions() - before;
 	local_irq_enable();
 	preempt_enable();
+	if (bystander->mm)
+		kthread_unuse_mm(bystander->mm);
 	return 0;
 }
 
@@ -650,7 +656,8 @@ static void open_rest(struct page *block)
 				MIGRATE_MOVABLE);
 }
 
-static void take_away(struct kunit *test, enum way way, struct page *block)
+static void take_away(struct kunit *test, enum way way, struct page *block,
+		      const void *area)
 {
 	switch (way) {
 	case WAY_FLIP:
@@ -665,7 +672,25 @@ static void take_away(struct kunit *test, enum way way, struct page *block)
 		__free_page(block);
 		asi_drain_held();
 		break;
+	case WAY_HIDE:
+		asi_hide(area, PAGE_SIZE);
+		break;
 	}
+}
+
+/* A sensitive area that an mm, which is made for that, maps. */
+static void *exposed_area(struct kunit *test, unsigned long size,
+			  struct mm_struct **mm)
+{
+	void *area = __vmalloc(size, GFP_KERNEL | __GFP_SENSITIVE);
+
+	*mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, area);
+	KUNIT_ASSERT_NOT_NULL(test, *mm);
+	kthread_use_mm(*mm);
+	asi_expose(area, size);
+	kthread_unuse_mm(*mm);
+	return area;
 }
 
 /*
@@ -682,8 +707,10 @@ static int is_stale(struct kunit *test, enum way way)
 
 	KUNIT_ASSERT_NOT_NULL(test, block);
 	bystander.address = page_address(block);
-	if (way != WAY_FLIP)
+	if (way == WAY_OPEN || way == WAY_CLOSE)
 		split_page(block, pageblock_order);
+	if (way == WAY_HIDE)
+		bystander.address = exposed_area(test, PAGE_SIZE, &bystander.mm);
 	if (way == WAY_OPEN)
 		bystander.address += PAGE_SIZE * pageblock_nr_pages / 2;
 
@@ -701,8 +728,14 @@ static int is_stale(struct kunit *test, enum way way)
 			cond_resched();
 	}
 
-	take_away(test, way, block);
-	gone = !asi_page_mapped(PHYS_PFN(__pa(bystander.address)));
+	take_away(test, way, block, bystander.address);
+	if (way == WAY_HIDE) {
+		gone = !maps(kernel_to_restricted_pgdp(bystander.mm->pgd),
+			     bystander.address);
+		KUNIT_EXPECT_TRUE(test, gone);
+	} else {
+		gone = !asi_page_mapped(PHYS_PFN(__pa(bystander.address)));
+	}
 
 	if (!IS_ERR(task)) {
 		/* Pairs with stand_by(). */
@@ -711,7 +744,12 @@ static int is_stale(struct kunit *test, enum way way)
 	}
 	migrate_enable();
 	if (way == WAY_OPEN)
-		take_away(test, WAY_CLOSE, block);
+		take_away(test, WAY_CLOSE, block, NULL);
+	if (way == WAY_HIDE) {
+		vfree(bystander.address);
+		mmput(bystander.mm);
+		__free_pages(block, pageblock_order);
+	}
 
 	return gone && bystander.valid ? !bystander.exits : -1;
 }
@@ -775,6 +813,18 @@ static void test_close_flushes_broken(struct kunit *test)
 {
 	skip_unless_on(test);
 	test_stale(test, WAY_CLOSE, ASI_BREAK_NOFLUSH);
+}
+
+static void test_hide_flushes(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_HIDE, 0);
+}
+
+static void test_hide_flushes_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_HIDE, ASI_BREAK_NOFLUSH);
 }
 
 /* A request that is larger than a block flips all of what it gets. */
@@ -1138,6 +1188,76 @@ static void test_local(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, right, LOCAL_PAGES);
 }
 
+#define EXPOSED_SIZE	(PMD_SIZE + 3 * PAGE_SIZE)	/* more than one page table */
+
+/* One mm maps it at the address where everyone finds it when unrestricted. */
+static void test_expose(struct kunit *test)
+{
+	struct mm_struct *mm, *other;
+	unsigned long offset;
+	int right = 0;
+	void *area;
+
+	skip_unless_on(test);
+	other = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	area = exposed_area(test, EXPOSED_SIZE, &mm);
+	KUNIT_EXPECT_FALSE(test, maps(kernel_to_restricted_pgdp(mm->pgd),
+				      area + EXPOSED_SIZE));
+
+	for (offset = 0; offset < EXPOSED_SIZE; offset += PAGE_SIZE) {
+		void *p = area + offset;
+
+		right += mapped_frame(kernel_to_restricted_pgdp(mm->pgd), p) ==
+				 vmalloc_to_pfn(p) &&
+			 !maps(kernel_to_restricted_pgdp(other->pgd), p) &&
+			 !maps(kernel_to_restricted_pgdp(swapper_pg_dir), p) &&
+			 !maps(kernel_to_user_pgdp(mm->pgd), p);
+	}
+	KUNIT_EXPECT_EQ(test, right, EXPOSED_SIZE / PAGE_SIZE);
+
+	KUNIT_EXPECT_EQ(test, exits_of_access(area), 1);
+	kthread_use_mm(mm);
+	KUNIT_EXPECT_EQ(test, exits_of_access(area), 0);
+	KUNIT_EXPECT_EQ(test, exits_of_access(area + EXPOSED_SIZE - 1), 0);
+	kthread_unuse_mm(mm);
+	kthread_use_mm(other);
+	KUNIT_EXPECT_EQ(test, exits_of_access(area), 1);
+	kthread_unuse_mm(other);
+
+	/* The process may have gone; its page tables stay until then. */
+	mmput(mm);
+	asi_hide(area, EXPOSED_SIZE);
+	vfree(area);
+	mmput(other);
+}
+
+/* What is not sensitive is mapped as it is, and no owner is kept. */
+static void test_expose_nothing(struct kunit *test)
+{
+	void *area = vmalloc(PAGE_SIZE);
+	struct mm_struct *mm;
+
+	skip_unless_on(test);
+	mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_NOT_NULL(test, area);
+	kthread_use_mm(mm);
+	asi_expose(area, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, exits_of_access(area), 0);
+	asi_hide(area, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, exits_of_access(area), 0);
+	kthread_unuse_mm(mm);
+	vfree(area);
+	mmput(mm);
+
+	/* What was not exposed can be hidden. */
+	area = __vmalloc(PAGE_SIZE, GFP_KERNEL | __GFP_SENSITIVE);
+	KUNIT_ASSERT_NOT_NULL(test, area);
+	asi_hide(area, PAGE_SIZE);
+	vfree(area);
+}
+
 /*
  * The NMI-like entries put back what they found, at each step of a transition
  * that they can interrupt: { root, intent } before, in between, after.
@@ -1257,11 +1377,15 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_open_flushes_broken),
 	KUNIT_CASE(test_close_flushes),
 	KUNIT_CASE(test_close_flushes_broken),
+	KUNIT_CASE(test_hide_flushes),
+	KUNIT_CASE(test_hide_flushes_broken),
 	KUNIT_CASE(test_attributes),
 	KUNIT_CASE(test_image_is_pinned),
 	KUNIT_CASE(test_types),
 	KUNIT_CASE(test_kernel_half_shared),
 	KUNIT_CASE(test_local),
+	KUNIT_CASE(test_expose),
+	KUNIT_CASE(test_expose_nothing),
 	KUNIT_CASE(test_nmi_restores),
 	KUNIT_CASE(test_fault_rejects),
 	{}

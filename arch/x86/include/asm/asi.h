@@ -271,6 +271,9 @@ void *asi_local_alloc(struct mm_struct *mm);
 void asi_local_free(struct mm_struct *mm, void *p);
 void *asi_local_alias(const void *p);
 
+/* What one mm maps as well: asi_expose.c */
+void asi_expose_exit(struct mm_struct *mm, pgd_t *root);
+
 #else /* !CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
 
 #ifndef asi_enabled
@@ -299,6 +302,7 @@ static inline void asi_directmap_remove(u64 start, u64 size) { }
 static inline void asi_directmap_sync(unsigned long address) { }
 static inline int asi_local_init(struct mm_struct *mm) { return 0; }
 static inline void asi_local_exit(struct mm_struct *mm, pgd_t *root) { }
+static inline void asi_expose_exit(struct mm_struct *mm, pgd_t *root) { }
 
 #endif /* CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
 

@@ -19,6 +19,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <linux/if_packet.h>
+#include <linux/io_uring.h>
 #include <linux/keyctl.h>
 
 #include "asi.h"
@@ -503,32 +505,36 @@ static int plant_freed(const struct kind *kind, const struct pattern *pattern,
 }
 
 /*
- * The first two vector registers are neighbours in the save area, so together
- * they hold a tag. The registers are loaded from memory that is scrubbed
- * before the sleep that saves them.
+ * Loads registers from memory that @load also scrubs, says that it is ready,
+ * and sleeps for good.
  */
+#define SLEEP_WITH(load, ready, ...) do {				\
+	static const struct timespec forever = { .tv_sec = 1 << 30 };	\
+	long ret = SYS_write;						\
+									\
+	asm volatile(load						\
+		     "movq $0, (%[tag])\n\t"				\
+		     "movq $0, 8(%[tag])\n\t"				\
+		     "syscall\n\t"					\
+		     "1: mov %[sleep], %%eax\n\t"			\
+		     "mov %[forever], %%rdi\n\t"			\
+		     "xor %%esi, %%esi\n\t"				\
+		     "syscall\n\t"					\
+		     "jmp 1b"						\
+		     : "+a" (ret)					\
+		     : [tag] "r" (scratch), [sleep] "i" (SYS_nanosleep), \
+		       [forever] "r" (&forever),			\
+		       "D" ((long)(ready)), "S" (""), "d" (1L)		\
+		     : "rcx", "r11", "memory", ##__VA_ARGS__);		\
+} while (0)
+
+/* The first two vector registers are neighbours in the save area. */
 static void fpu_body(const struct kind *kind, const struct pattern *pattern,
 		     int ready)
 {
-	static const struct timespec forever = { .tv_sec = 1 << 30 };
-	long ret = SYS_write;
-
 	pattern_fill(scratch, TAG_SIZE, pattern, kind_word(kind->name));
-	asm volatile("movdqu (%[tag]), %%xmm0\n\t"
-		     "movdqu 16(%[tag]), %%xmm1\n\t"
-		     "movq $0, (%[tag])\n\t"
-		     "movq $0, 8(%[tag])\n\t"
-		     "syscall\n\t"
-		     "1: mov %[sleep], %%eax\n\t"
-		     "mov %[forever], %%rdi\n\t"
-		     "xor %%esi, %%esi\n\t"
-		     "syscall\n\t"
-		     "jmp 1b"
-		     : "+a" (ret)
-		     : [tag] "r" (scratch), [sleep] "i" (SYS_nanosleep),
-		       [forever] "r" (&forever),
-		       "D" ((long)ready), "S" (""), "d" (1L)
-		     : "rcx", "r11", "memory");
+	SLEEP_WITH("movdqu (%[tag]), %%xmm0\n\t"
+		   "movdqu 16(%[tag]), %%xmm1\n\t", ready);
 }
 
 static int plant_fpu(const struct kind *kind, const struct pattern *pattern,
@@ -539,34 +545,15 @@ static int plant_fpu(const struct kind *kind, const struct pattern *pattern,
 	return pid < 0 ? pid : 0;
 }
 
-/*
- * The same for general registers, which are on the kernel stack while the task
- * sleeps. These four are neighbours there, in this order.
- */
+/* These four are neighbours on the kernel stack while the task sleeps. */
 static void regs_body(const struct kind *kind, const struct pattern *pattern,
 		      int ready)
 {
-	static const struct timespec forever = { .tv_sec = 1 << 30 };
-	long ret = SYS_write;
-
 	pattern_fill(scratch, TAG_SIZE, pattern, kind_word(kind->name));
-	asm volatile("mov (%[tag]), %%r15\n\t"
-		     "mov 8(%[tag]), %%r14\n\t"
-		     "mov 16(%[tag]), %%r13\n\t"
-		     "mov 24(%[tag]), %%r12\n\t"
-		     "movq $0, (%[tag])\n\t"
-		     "movq $0, 8(%[tag])\n\t"
-		     "syscall\n\t"
-		     "1: mov %[sleep], %%eax\n\t"
-		     "mov %[forever], %%rdi\n\t"
-		     "xor %%esi, %%esi\n\t"
-		     "syscall\n\t"
-		     "jmp 1b"
-		     : "+a" (ret)
-		     : [tag] "r" (scratch), [sleep] "i" (SYS_nanosleep),
-		       [forever] "r" (&forever),
-		       "D" ((long)ready), "S" (""), "d" (1L)
-		     : "rcx", "r11", "r12", "r13", "r14", "r15", "memory");
+	SLEEP_WITH("mov (%[tag]), %%r15\n\t"
+		   "mov 8(%[tag]), %%r14\n\t"
+		   "mov 16(%[tag]), %%r13\n\t"
+		   "mov 24(%[tag]), %%r12\n\t", ready, "r12", "r13", "r14", "r15");
 }
 
 static int plant_regs(const struct kind *kind, const struct pattern *pattern,
@@ -575,6 +562,45 @@ static int plant_regs(const struct kind *kind, const struct pattern *pattern,
 	pid_t pid = plant_child(regs_body, kind, pattern);
 
 	return pid < 0 ? pid : 0;
+}
+
+/* Submission entries that are never submitted. */
+static int plant_uring(const struct kind *kind, const struct pattern *pattern,
+		       struct area *area)
+{
+	struct io_uring_params params = { };
+	int fd;
+
+	fd = syscall(__NR_io_uring_setup, 1024, &params);
+	if (fd < 0)
+		return -errno;
+	area->addr = mmap(NULL, params.sq_entries * sizeof(struct io_uring_sqe),
+			  PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd,
+			  IORING_OFF_SQES);
+	if (area->addr == MAP_FAILED)
+		return -errno;
+	area->len = params.sq_entries * sizeof(struct io_uring_sqe);
+	pattern_fill(area->addr, area->len, pattern, kind_word(kind->name));
+	return 0;
+}
+
+/* As if it had been received. */
+static int plant_packet(const struct kind *kind, const struct pattern *pattern,
+			struct area *area)
+{
+	struct tpacket_req ring = {
+		.tp_block_size = 4 * PAGE,
+		.tp_block_nr = 4,
+		.tp_frame_size = PAGE,
+		.tp_frame_nr = 16,
+	};
+	int fd;
+
+	fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (fd < 0 ||
+	    setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof(ring)))
+		return -errno;
+	return plant_mapping(kind, pattern, area, 16 * PAGE, MAP_SHARED, fd);
 }
 
 const struct kind kinds[] = {
@@ -597,6 +623,8 @@ const struct kind kinds[] = {
 	{ "zswap", "compressed swap", plant_zswap },
 	{ "msgq", "System V message queue", plant_msgq },
 	{ "key", "payload of a user key", plant_key },
+	{ "uring", "io_uring submission entries", plant_uring },
+	{ "packet", "ring of a packet socket", plant_packet },
 	{ "fpu", "saved vector registers of a sleeping task", plant_fpu },
 	{ "regs", "saved general registers of a sleeping task", plant_regs },
 	{ "freed", "memory freed by a process that has exited", plant_freed },

@@ -125,6 +125,8 @@ FIXTURE_VARIANT_ADD(secret, sysvshm) { .kind = "sysvshm" };
 FIXTURE_VARIANT_ADD(secret, posixshm) { .kind = "posixshm" };
 FIXTURE_VARIANT_ADD(secret, hugetlb) { .kind = "hugetlb" };
 FIXTURE_VARIANT_ADD(secret, secret) { .kind = "secret" };
+FIXTURE_VARIANT_ADD(secret, uring) { .kind = "uring" };
+FIXTURE_VARIANT_ADD(secret, packet) { .kind = "packet" };
 
 FIXTURE_SETUP(secret)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Just enough of io_uring to read a file, one request at a time.
+ * Just enough of io_uring to make one request at a time.
  */
 #ifndef SELFTESTS_ASI_URING_H
 #define SELFTESTS_ASI_URING_H
@@ -51,24 +51,14 @@ static inline int uring_init(struct uring *ring)
 	return 0;
 }
 
-/*
- * Reads from the start of a file; with @flags = IOSQE_ASYNC in a worker
- * thread. Returns what read() would, or a negative error.
- */
-static inline int uring_read(struct uring *ring, int fd, void *buf,
-			     unsigned int len, unsigned int flags)
+/* Returns what the request does, or a negative error. */
+static inline int uring_do(struct uring *ring, const struct io_uring_sqe *sqe)
 {
 	unsigned int tail = *ring->sq_tail, head = *ring->cq_head;
 	unsigned int slot = tail & ring->sq_mask;
-	struct io_uring_sqe *sqe = &ring->sqes[slot];
 	int ret;
 
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opcode = IORING_OP_READ;
-	sqe->flags = flags;
-	sqe->fd = fd;
-	sqe->addr = (uintptr_t)buf;
-	sqe->len = len;
+	ring->sqes[slot] = *sqe;
 	ring->sq_array[slot] = slot;
 	__atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
 	ret = syscall(__NR_io_uring_enter, ring->fd, 1, 1,
@@ -80,6 +70,21 @@ static inline int uring_read(struct uring *ring, int fd, void *buf,
 	ret = ring->cqes[head & ring->cq_mask].res;
 	__atomic_store_n(ring->cq_head, head + 1, __ATOMIC_RELEASE);
 	return ret;
+}
+
+/* Reads from the start of a file; with @flags = IOSQE_ASYNC in a worker thread. */
+static inline int uring_read(struct uring *ring, int fd, void *buf,
+			     unsigned int len, unsigned int flags)
+{
+	struct io_uring_sqe sqe = {
+		.opcode = IORING_OP_READ,
+		.flags = flags,
+		.fd = fd,
+		.addr = (uintptr_t)buf,
+		.len = len,
+	};
+
+	return uring_do(ring, &sqe);
 }
 
 #endif /* SELFTESTS_ASI_URING_H */

@@ -377,6 +377,17 @@ static int run_fsync(struct workload_ctx *ctx, long n)
 	return 0;
 }
 
+static int run_nop(struct workload_ctx *ctx, long n)
+{
+	struct io_uring_sqe nop = { .opcode = IORING_OP_NOP };
+	struct uring *ring = (void *)ctx->mem;
+	int ret = 0;
+
+	while (n-- && !ret)
+		ret = uring_do(ring, &nop);
+	return ret;
+}
+
 static int setup_uring(struct workload_ctx *ctx)
 {
 	static struct uring ring;
@@ -652,6 +663,7 @@ const struct workload workloads[] = {
 	{ "futex_threads", MANY, true, setup_futex_threads, run_futex },
 	{ "futex_processes", MANY, true, setup_futex_processes, run_futex },
 	{ "epoll_eventfd", MANY, true, setup_epoll, run_epoll },
+	{ "io_uring_nop", MANY, true, setup_uring, run_nop },
 	{ "stat", MANY, true, NULL, run_stat },
 	{ "open_fstat_close", MANY, false, setup_tmpfs_dir, run_open },
 	{ "getdents", MANY, false, setup_getdents, run_getdents },
