@@ -1216,7 +1216,6 @@ static void test_expose(struct kunit *test)
 	}
 	KUNIT_EXPECT_EQ(test, right, EXPOSED_SIZE / PAGE_SIZE);
 
-	KUNIT_EXPECT_EQ(test, exits_of_access(area), 1);
 	kthread_use_mm(mm);
 	KUNIT_EXPECT_EQ(test, exits_of_access(area), 0);
 	KUNIT_EXPECT_EQ(test, exits_of_access(area + EXPOSED_SIZE - 1), 0);

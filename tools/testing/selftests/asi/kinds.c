@@ -22,6 +22,7 @@
 #include <linux/if_packet.h>
 #include <linux/io_uring.h>
 #include <linux/keyctl.h>
+#include <linux/netlink.h>
 
 #include "asi.h"
 #include "kinds.h"
@@ -256,17 +257,16 @@ static int plant_unix(const struct kind *kind, const struct pattern *pattern,
 	return ret;
 }
 
-static int plant_unixbig(const struct kind *kind, const struct pattern *pattern,
-			 struct area *area)
+/* In one piece, and so large that most of it is in pages on any kernel. */
+static int plant_message(const struct kind *kind, const struct pattern *pattern,
+			 int type, size_t len)
 {
-	size_t len = 65536;
 	int fds[2];
 	ssize_t n;
 	char *mem;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds))
+	if (socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, fds))
 		return -errno;
-	/* In one piece, so that most of it is in pages. */
 	mem = asi_fresh(len);
 	if (!mem)
 		return -ENOMEM;
@@ -275,6 +275,39 @@ static int plant_unixbig(const struct kind *kind, const struct pattern *pattern,
 	pattern_scrub(mem, len);
 	munmap(mem, len);
 	return n == (ssize_t)len ? 0 : -EIO;
+}
+
+static int plant_unixbig(const struct kind *kind, const struct pattern *pattern,
+			 struct area *area)
+{
+	return plant_message(kind, pattern, SOCK_STREAM, 65536);
+}
+
+/* More than a buffer takes in single pages. */
+static int plant_dgram(const struct kind *kind, const struct pattern *pattern,
+		       struct area *area)
+{
+	return plant_message(kind, pattern, SOCK_DGRAM, 128 * 1024);
+}
+
+static int plant_netlink(const struct kind *kind, const struct pattern *pattern,
+			 struct area *area)
+{
+	struct sockaddr_nl addr = { .nl_family = AF_NETLINK };
+	socklen_t len = sizeof(addr);
+	int from, to, i, ret = 0;
+
+	from = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_USERSOCK);
+	to = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_USERSOCK);
+	if (from < 0 || to < 0)
+		return -errno;
+	if (bind(to, (void *)&addr, len) ||
+	    getsockname(to, (void *)&addr, &len) ||
+	    connect(from, (void *)&addr, len))
+		return -errno;
+	for (i = 0; i < 16 && !ret; i++)
+		ret = plant_write(from, kind, pattern, 512);
+	return ret;
 }
 
 /* The loopback interface is down in a guest that has just booted. */
@@ -617,6 +650,8 @@ const struct kind kinds[] = {
 	{ "pipe", "pipe buffer", plant_pipe },
 	{ "unix", "UNIX socket queue, linear buffers", plant_unix },
 	{ "unixbig", "UNIX socket queue, paged buffers", plant_unixbig },
+	{ "dgram", "UNIX socket queue, a large datagram", plant_dgram },
+	{ "netlink", "netlink socket queue", plant_netlink },
 	{ "tcp", "TCP socket queue", plant_tcp },
 	{ "udp", "UDP socket queue", plant_udp },
 	{ "tty", "terminal buffers", plant_tty },

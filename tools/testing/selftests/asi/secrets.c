@@ -193,6 +193,8 @@ FIXTURE_VARIANT(object)
 FIXTURE_VARIANT_ADD(object, pipe) { .kind = "pipe" };
 FIXTURE_VARIANT_ADD(object, unix) { .kind = "unix" };
 FIXTURE_VARIANT_ADD(object, unixbig) { .kind = "unixbig" };
+FIXTURE_VARIANT_ADD(object, dgram) { .kind = "dgram" };
+FIXTURE_VARIANT_ADD(object, netlink) { .kind = "netlink" };
 FIXTURE_VARIANT_ADD(object, tcp) { .kind = "tcp" };
 FIXTURE_VARIANT_ADD(object, udp) { .kind = "udp" };
 FIXTURE_VARIANT_ADD(object, tty) { .kind = "tty" };

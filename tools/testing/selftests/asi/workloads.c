@@ -465,6 +465,38 @@ static int setup_tmpfs_dir(struct workload_ctx *ctx)
 	return ctx->dir ? 0 : -ENOENT;
 }
 
+static int setup_ext4_dir(struct workload_ctx *ctx)
+{
+	ctx->dir = asi_ext4();
+	return ctx->dir ? 0 : -ENOENT;
+}
+
+static int run_stat_dir(struct workload_ctx *ctx, long n)
+{
+	struct stat st;
+
+	while (n--) {
+		if (stat(ctx->dir, &st))
+			return -errno;
+	}
+	return 0;
+}
+
+/* Names that are not there, and that nobody has asked for before. */
+static int run_lookup(struct workload_ctx *ctx, long n)
+{
+	static long serial;
+	char path[64];
+	struct stat st;
+
+	while (n--) {
+		snprintf(path, sizeof(path), "%s/none-%ld", ctx->dir, serial++);
+		if (!stat(path, &st) || errno != ENOENT)
+			return -EEXIST;
+	}
+	return 0;
+}
+
 static int run_open(struct workload_ctx *ctx, long n)
 {
 	struct stat st;
@@ -480,9 +512,14 @@ static int run_open(struct workload_ctx *ctx, long n)
 
 static int setup_getdents(struct workload_ctx *ctx)
 {
-	ctx->fd[0] = open("/", O_RDONLY | O_DIRECTORY);
+	ctx->fd[0] = open(ctx->dir ?: "/", O_RDONLY | O_DIRECTORY);
 	ctx->mem = asi_fresh(MAX_IO);
 	return ctx->fd[0] < 0 || !ctx->mem ? -errno : 0;
+}
+
+static int setup_getdents_ext4(struct workload_ctx *ctx)
+{
+	return setup_ext4_dir(ctx) ?: setup_getdents(ctx);
 }
 
 static int run_getdents(struct workload_ctx *ctx, long n)
@@ -680,6 +717,11 @@ const struct workload workloads[] = {
 	{ "pread_64k_ext4", MANY, false, setup_ext4, run_pread_64k },
 	{ "pwrite_4k_ext4", MANY, false, setup_ext4, run_pwrite_4k },
 	{ "pwrite_64k_ext4", MANY, false, setup_ext4, run_pwrite_64k },
+	{ "stat_ext4", MANY, false, setup_ext4_dir, run_stat_dir },
+	{ "open_fstat_close_ext4", MANY, false, setup_ext4_dir, run_open },
+	{ "lookup_ext4", MANY, false, setup_ext4_dir, run_lookup },
+	{ "getdents_ext4", MANY, false, setup_getdents_ext4, run_getdents },
+	{ "create_unlink_ext4", FEW, false, setup_ext4_dir, run_create },
 	{ "direct_read_ext4", MANY, false, setup_direct, run_pread_4k },
 	{ "fsync_ext4", FEW, false, setup_ext4, run_fsync },
 	{ "io_uring_read", MANY, false, setup_uring, run_uring },
