@@ -280,8 +280,9 @@ bool asi_block_mapped(unsigned long pfn)
  * asi_address_sensitive - is memory unmapped in the restricted address spaces?
  * @addr: in the direct map or the vmalloc area, or anything else of the kernel
  *
- * The restricted roots lack the upper part of the vmalloc area. What an mm maps
- * for itself is not sensitive to that mm alone.
+ * The restricted roots lack the upper part of the vmalloc area, but for what is
+ * exposed to their own process. That, and what an mm maps for itself, is not
+ * sensitive to that mm alone.
  */
 bool asi_address_sensitive(const void *addr)
 {

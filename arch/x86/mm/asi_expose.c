@@ -3,9 +3,9 @@
  * Address Space Isolation: what a process shares with the kernel on purpose.
  *
  * The rings through which user mode and the kernel talk to each other are
- * sensitive: what is in them is nobody else's business. But their own process
- * can read all of it anyway, so hiding it while that process's mm is loaded
- * would cost transitions and protect nothing.
+ * sensitive: what is in them is nobody else's business. But the process that
+ * has made them can have all of it mapped anyway, so hiding it while that
+ * process's mm is loaded would cost transitions and protect nothing.
  *
  * Such memory has a mapping in the sensitive part of the vmalloc area, where
  * everyone finds it in the unrestricted address space. The restricted root of
@@ -71,16 +71,20 @@ void asi_expose(const void *area, unsigned long size)
 {
 	unsigned long address = (unsigned long)area, end = address + size;
 	struct mm_struct *mm = current->mm;
+	int ret;
 
-	if (!mm || !asi_address_sensitive(area) ||
-	    xa_err(xa_store(&owners, PHYS_PFN(address), mm, GFP_KERNEL)))
+	if (!mm || !asi_address_sensitive(area))
+		return;
+	ret = xa_insert(&owners, PHYS_PFN(address), mm, GFP_KERNEL);
+	/* Whoever had it before forgot to hide it. */
+	WARN_ON_ONCE(ret == -EBUSY);
+	if (ret)
 		return;
 	mmgrab(mm);
 
 	/* A translation that was not there needs no flush to be there. */
-	for (; address < end; address += PAGE_SIZE)
-		if (!expose_page(mm, address))
-			break;
+	for (; address < end && expose_page(mm, address); address += PAGE_SIZE)
+		cond_resched();
 }
 EXPORT_SYMBOL_GPL(asi_expose);
 
@@ -113,6 +117,7 @@ void asi_hide(const void *area, unsigned long size)
 					    &level);
 		if (pte)
 			pte_clear(mm, address, pte);
+		cond_resched();
 	}
 	if (!asi_broken(ASI_BREAK_NOFLUSH))
 		flush_tlb_mm_range(mm, start, end, PAGE_SHIFT, true);

@@ -588,12 +588,14 @@ enum way {
 	WAY_OPEN,	/* of a block of which other pages are in use */
 	WAY_CLOSE,	/* of a block that had lent them */
 	WAY_HIDE,	/* of an area that one mm was to map */
+	WAY_HIDE_LAZY,	/* the same, while a CPU only happens to have that mm */
 };
 
 /* A CPU that stays restricted while another one takes pages away. */
 struct bystander {
 	const u8 *address;
 	struct mm_struct *mm;	/* to have loaded, or NULL */
+	bool lazy;		/* not to use it, either */
 	bool ready, go, valid;
 	int exits;
 };
@@ -616,6 +618,8 @@ static __no_sanitize_address int stand_by(void *data)
 	if (bystander->mm)
 		kthread_use_mm(bystander->mm);
 	preempt_disable();
+	if (bystander->lazy)
+		kthread_unuse_mm(bystander->mm);
 	local_irq_disable();
 	asi_enter();
 	before = transitions();
@@ -634,7 +638,7 @@ static __no_sanitize_address int stand_by(void *data)
 	bystander->exits = transitions() - before;
 	local_irq_enable();
 	preempt_enable();
-	if (bystander->mm)
+	if (bystander->mm && !bystander->lazy)
 		kthread_unuse_mm(bystander->mm);
 	return 0;
 }
@@ -656,6 +660,8 @@ static void open_rest(struct page *block)
 				MIGRATE_MOVABLE);
 }
 
+#define HIDDEN_SIZE	(64 * PAGE_SIZE)	/* more than is flushed one by one */
+
 static void take_away(struct kunit *test, enum way way, struct page *block,
 		      const void *area)
 {
@@ -673,7 +679,8 @@ static void take_away(struct kunit *test, enum way way, struct page *block,
 		asi_drain_held();
 		break;
 	case WAY_HIDE:
-		asi_hide(area, PAGE_SIZE);
+	case WAY_HIDE_LAZY:
+		asi_hide(area, HIDDEN_SIZE);
 		break;
 	}
 }
@@ -709,8 +716,9 @@ static int is_stale(struct kunit *test, enum way way)
 	bystander.address = page_address(block);
 	if (way == WAY_OPEN || way == WAY_CLOSE)
 		split_page(block, pageblock_order);
-	if (way == WAY_HIDE)
-		bystander.address = exposed_area(test, PAGE_SIZE, &bystander.mm);
+	if (way == WAY_HIDE || way == WAY_HIDE_LAZY)
+		bystander.address = exposed_area(test, HIDDEN_SIZE, &bystander.mm);
+	bystander.lazy = way == WAY_HIDE_LAZY;
 	if (way == WAY_OPEN)
 		bystander.address += PAGE_SIZE * pageblock_nr_pages / 2;
 
@@ -729,7 +737,7 @@ static int is_stale(struct kunit *test, enum way way)
 	}
 
 	take_away(test, way, block, bystander.address);
-	if (way == WAY_HIDE) {
+	if (bystander.mm) {
 		gone = !maps(kernel_to_restricted_pgdp(bystander.mm->pgd),
 			     bystander.address);
 		KUNIT_EXPECT_TRUE(test, gone);
@@ -745,7 +753,7 @@ static int is_stale(struct kunit *test, enum way way)
 	migrate_enable();
 	if (way == WAY_OPEN)
 		take_away(test, WAY_CLOSE, block, NULL);
-	if (way == WAY_HIDE) {
+	if (bystander.mm) {
 		vfree(bystander.address);
 		mmput(bystander.mm);
 		__free_pages(block, pageblock_order);
@@ -825,6 +833,18 @@ static void test_hide_flushes_broken(struct kunit *test)
 {
 	skip_unless_on(test);
 	test_stale(test, WAY_HIDE, ASI_BREAK_NOFLUSH);
+}
+
+static void test_hide_flushes_lazy(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_HIDE_LAZY, 0);
+}
+
+static void test_hide_flushes_lazy_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_HIDE_LAZY, ASI_BREAK_NOFLUSH);
 }
 
 /* A request that is larger than a block flips all of what it gets. */
@@ -1225,8 +1245,13 @@ static void test_expose(struct kunit *test)
 	kthread_unuse_mm(other);
 
 	/* The process may have gone; its page tables stay until then. */
+	mmgrab(mm);
 	mmput(mm);
 	asi_hide(area, EXPOSED_SIZE);
+	for (offset = 0; offset < EXPOSED_SIZE; offset += PAGE_SIZE)
+		right -= !maps(kernel_to_restricted_pgdp(mm->pgd), area + offset);
+	KUNIT_EXPECT_EQ(test, right, 0);
+	mmdrop(mm);
 	vfree(area);
 	mmput(other);
 }
@@ -1236,13 +1261,16 @@ static void test_expose_nothing(struct kunit *test)
 {
 	void *area = vmalloc(PAGE_SIZE);
 	struct mm_struct *mm;
+	int count;
 
 	skip_unless_on(test);
 	mm = mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, mm);
 	KUNIT_ASSERT_NOT_NULL(test, area);
 	kthread_use_mm(mm);
+	count = atomic_read(&mm->mm_count);
 	asi_expose(area, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, atomic_read(&mm->mm_count), count);
 	KUNIT_EXPECT_EQ(test, exits_of_access(area), 0);
 	asi_hide(area, PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, exits_of_access(area), 0);
@@ -1378,6 +1406,8 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_close_flushes_broken),
 	KUNIT_CASE(test_hide_flushes),
 	KUNIT_CASE(test_hide_flushes_broken),
+	KUNIT_CASE(test_hide_flushes_lazy),
+	KUNIT_CASE(test_hide_flushes_lazy_broken),
 	KUNIT_CASE(test_attributes),
 	KUNIT_CASE(test_image_is_pinned),
 	KUNIT_CASE(test_types),

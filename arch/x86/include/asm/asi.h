@@ -38,8 +38,9 @@ struct pt_regs;
 
 /*
  * The upper half of the vmalloc area is for sensitive memory: restricted roots
- * do not have its top-level entries. It begins with one, and the last is not
- * shared with what follows, which begins with one as well while ASI is on.
+ * share none of its top-level entries, and have some of their own for what is
+ * exposed to their process alone. It begins with one, and the last is not shared
+ * with what follows, which begins with one as well while ASI is on.
  */
 #define ASI_VMALLOC_START						\
 	ALIGN(VMALLOC_START + (VMALLOC_SIZE_TB << 39), PGDIR_SIZE)
