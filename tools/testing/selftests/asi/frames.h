@@ -89,6 +89,24 @@ static inline bool frame_in_kernel_half(const struct reach *reach)
 }
 
 /*
+ * How many of the pageblocks from @pfn up to @end are mapped in the kernel half of
+ * the restricted address space; -1 if one is not what the kernel takes it for.
+ */
+static inline int frames_mapped(unsigned long pfn, unsigned long end)
+{
+	struct reach reach;
+	int count = 0;
+
+	for (; pfn < end; pfn += FRAMES_PER_BLOCK) {
+		if (frame_reach(pfn, &reach) ||
+		    reach.sensitive == frame_in_kernel_half(&reach))
+			return -1;
+		count += !reach.sensitive;
+	}
+	return count;
+}
+
+/*
  * What part of /proc/kcore holds a frame, or NULL; leaves the descriptor to read
  * it by, or a negative error, in @fd.
  */

@@ -103,23 +103,9 @@ static bool online(int first, int nr, const char *how)
 	return true;
 }
 
-/*
- * How many pageblocks are mapped in the restricted address space; -1 if one is
- * not what the kernel takes it for.
- */
 static int mapped(int first, int nr)
 {
-	unsigned long pfn, end = (first + nr) * block_frames;
-	struct reach reach;
-	int count = 0;
-
-	for (pfn = first * block_frames; pfn < end; pfn += FRAMES_PER_BLOCK) {
-		if (frame_reach(pfn, &reach) ||
-		    reach.sensitive == frame_in_kernel_half(&reach))
-			return -1;
-		count += !reach.sensitive;
-	}
-	return count;
+	return frames_mapped(first * block_frames, (first + nr) * block_frames);
 }
 
 /* Has the kernel allocate page tables, as flip does, and says what is mapped. */
