@@ -600,10 +600,14 @@ struct bystander {
 	int exits;
 };
 
-static unsigned long transitions(void)
+/* A lazy CPU is made to load another mm instead of flushing this one. */
+static unsigned long transitions(const struct bystander *bystander)
 {
-	return this_cpu_read(vm_event_states.event[ASI_EXIT]) +
-	       this_cpu_read(vm_event_states.event[ASI_SWITCH]);
+	unsigned long exits = this_cpu_read(vm_event_states.event[ASI_EXIT]);
+
+	if (bystander->lazy)
+		return exits;
+	return exits + this_cpu_read(vm_event_states.event[ASI_SWITCH]);
 }
 
 /*
@@ -622,7 +626,7 @@ static __no_sanitize_address int stand_by(void *data)
 		kthread_unuse_mm(bystander->mm);
 	local_irq_disable();
 	asi_enter();
-	before = transitions();
+	before = transitions(bystander);
 	(void)READ_ONCE(*bystander->address);
 	local_irq_enable();
 
@@ -633,9 +637,9 @@ static __no_sanitize_address int stand_by(void *data)
 		cpu_relax();
 
 	local_irq_disable();
-	bystander->valid = asi_in_restricted() && transitions() == before;
+	bystander->valid = asi_in_restricted() && transitions(bystander) == before;
 	(void)READ_ONCE(*bystander->address);
-	bystander->exits = transitions() - before;
+	bystander->exits = transitions(bystander) - before;
 	local_irq_enable();
 	preempt_enable();
 	if (bystander->mm && !bystander->lazy)
