@@ -1107,6 +1107,51 @@ static void test_types(struct kunit *test)
 	KUNIT_EXPECT_LE(test, totalram_pages() / pageblock_nr_pages, blocks);
 }
 
+#define ADDED_SIZE	SZ_128M
+
+/*
+ * Memory that is added later: its restricted tables are there before it is, and
+ * are all empty, and again when it goes. Here it never comes.
+ */
+static void test_hot_add(struct kunit *test)
+{
+	u64 start = ALIGN(PFN_PHYS(max_pfn), PUD_SIZE) + 4 * PUD_SIZE;
+	unsigned long address = (unsigned long)__va(start);
+	unsigned long pfn = PHYS_PFN(start);
+	pgd_t *root = kernel_to_restricted_pgdp(swapper_pg_dir);
+	struct mm_struct *mm;
+	pmd_t *pmd;
+	int i;
+
+	skip_unless_on(test);
+	if (start + ADDED_SIZE > DIRECT_MAP_PHYSMEM_END)
+		kunit_skip(test, "no room for more memory");
+	mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+
+	KUNIT_EXPECT_NULL(test, asi_restricted_pmd(address));
+	KUNIT_EXPECT_FALSE(test, asi_block_mapped(pfn));
+	KUNIT_EXPECT_EQ(test, asi_directmap_extend(start, ADDED_SIZE), 0);
+	pmd = asi_restricted_pmd(address);
+	KUNIT_ASSERT_NOT_NULL(test, pmd);
+	for (i = 0; i < ADDED_SIZE / PMD_SIZE; i++)
+		KUNIT_EXPECT_FALSE(test, asi_block_mapped(pfn + i * pageblock_nr_pages));
+	/* Twice is as good as once. */
+	KUNIT_EXPECT_EQ(test, asi_directmap_extend(start, ADDED_SIZE), 0);
+	KUNIT_EXPECT_PTR_EQ(test, asi_restricted_pmd(address), pmd);
+	/* Those who were there before see it as well. */
+	KUNIT_EXPECT_EQ(test, pgd_val(*pgd_offset_pgd(root, address)),
+			pgd_val(*pgd_offset_pgd(kernel_to_restricted_pgdp(mm->pgd),
+						address)));
+
+	set_pmd(pmd + 1, __pmd(start | _KERNPG_TABLE | _PAGE_PSE));
+	KUNIT_EXPECT_TRUE(test, asi_block_mapped(pfn + pageblock_nr_pages));
+	asi_directmap_remove(start, ADDED_SIZE);
+	KUNIT_EXPECT_FALSE(test, asi_block_mapped(pfn + pageblock_nr_pages));
+	KUNIT_EXPECT_PTR_EQ(test, asi_restricted_pmd(address), pmd);
+	mmput(mm);
+}
+
 /*
  * The whole kernel half, but for the direct map and the upper half of the
  * vmalloc area, is shared by reference.
@@ -1415,6 +1460,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_attributes),
 	KUNIT_CASE(test_image_is_pinned),
 	KUNIT_CASE(test_types),
+	KUNIT_CASE(test_hot_add),
 	KUNIT_CASE(test_kernel_half_shared),
 	KUNIT_CASE(test_local),
 	KUNIT_CASE(test_expose),
