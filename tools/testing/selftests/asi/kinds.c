@@ -180,6 +180,18 @@ static int plant_ext4(const struct kind *kind, const struct pattern *pattern,
 	return plant_file(kind, pattern, area, dir ? asi_tmpfile(dir) : -ENOENT);
 }
 
+/* With swiotlb=force it is in bounce buffers as well. */
+static int plant_disk(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	const char *dir = asi_ext4();
+	int fd = dir ? asi_tmpfile(dir) : -ENOENT;
+
+	if (fd < 0)
+		return fd;
+	return plant_write(fd, kind, pattern, SMALL) ?: fsync(fd) ? -errno : 0;
+}
+
 static int plant_memfd(const struct kind *kind, const struct pattern *pattern,
 		       struct area *area)
 {
@@ -642,6 +654,7 @@ const struct kind kinds[] = {
 	{ "shanon", "shared anonymous memory", plant_shanon },
 	{ "tmpfs", "page cache of a file on tmpfs", plant_tmpfs },
 	{ "ext4", "page cache of a file on ext4", plant_ext4 },
+	{ "disk", "what was written to a disk", plant_disk },
 	{ "memfd", "page cache of a memfd", plant_memfd },
 	{ "sysvshm", "System V shared memory", plant_sysvshm },
 	{ "posixshm", "POSIX shared memory", plant_posixshm },

@@ -40,7 +40,7 @@ import time
 MAGIC = bytes.fromhex("538dc17e2af4960b") + bytes.fromhex("e9355ca817d260bf")
 TAG_SIZE = 32
 
-KINDS = ("anon huge shanon tmpfs ext4 memfd sysvshm posixshm hugetlb secret "
+KINDS = ("anon huge shanon tmpfs ext4 disk memfd sysvshm posixshm hugetlb secret "
          "pipe unix unixbig dgram netlink tcp udp tty zswap msgq key "
          "uring packet fpu regs freed").split()
 

@@ -190,6 +190,7 @@ FIXTURE_VARIANT(object)
 	bool exposed;
 };
 
+FIXTURE_VARIANT_ADD(object, disk) { .kind = "disk" };
 FIXTURE_VARIANT_ADD(object, pipe) { .kind = "pipe" };
 FIXTURE_VARIANT_ADD(object, unix) { .kind = "unix" };
 FIXTURE_VARIANT_ADD(object, unixbig) { .kind = "unixbig" };
