@@ -44,7 +44,7 @@ static bool expose_page(struct mm_struct *mm, unsigned long address)
 	p4d_t *p4d = p4d_alloc(mm, restricted_pgd(mm, address), address);
 	pud_t *pud = p4d ? pud_alloc(mm, p4d, address) : NULL;
 	pmd_t *pmd = pud ? pmd_alloc(mm, pud, address) : NULL;
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the page of PTEs */
 	pte_t *pte;
 
 	pte = pmd ? pte_alloc_map_lock(mm, pmd, address, &ptl) : NULL;

@@ -52,7 +52,7 @@ static struct blocks blocks_now(void)
 }
 
 /* Asks for a module; returns its first block and their number, or 0. */
-static int add(const char *name, int *first)
+static int get_module(const char *name, int *first)
 {
 	struct blocks before = blocks_now(), now;
 	int tries, i, nr = 0, last = -1;
@@ -182,7 +182,7 @@ static bool use(const char *name, int *first, int *nr)
 {
 	int there, reachable, count;
 
-	*nr = add(name, first);
+	*nr = get_module(name, first);
 	ksft_test_result(*nr && online(*first, *nr, "online_movable"),
 			 "%s: memory is added\n", name);
 	count = *nr ? mapped(*first, *nr) : -1;
@@ -217,7 +217,7 @@ int main(void)
 	if (!load_start(&load))
 		ksft_exit_fail_perror("mmap");
 
-	kernel = add("kernel", &first);
+	kernel = get_module("kernel", &first);
 	if (!kernel) {
 		load_stop(&load);
 		ksft_exit_skip("nobody adds memory\n");
