@@ -27,6 +27,12 @@
 #define HUGE		(2 * MiB)
 #define HUGE_POOL	"/proc/sys/vm/nr_hugepages"
 
+/*
+ * The share of a zone that its per-CPU lists may take: the kernel lets them grow
+ * to an eighth and more, and counts what is on them as neither free nor available.
+ */
+#define PCP_FRACTION	"/proc/sys/vm/percpu_pagelist_high_fraction"
+
 #define TO_SENSITIVE	"asi_block_to_sensitive"
 #define TO_NONSENSITIVE	"asi_block_to_nonsensitive"
 #define MIXED		"asi_block_mixed"
@@ -193,6 +199,7 @@ FIXTURE_SETUP(flip)
 	if (asi_pin_last())
 		SKIP(return, "cannot pin to a CPU");
 	asi_break("");
+	asi_write(PCP_FRACTION, "1000");
 	asi_drop_caches();
 	self->pattern = pattern_random();
 	/* Huge pages are the quickest way to be left with less memory. */
@@ -205,6 +212,7 @@ FIXTURE_SETUP(flip)
 FIXTURE_TEARDOWN_PARENT(flip)
 {
 	asi_break("");
+	asi_write(PCP_FRACTION, "0");
 	if (self->huge_pool >= 0)
 		set_huge_pool(self->huge_pool);
 }
