@@ -49,6 +49,18 @@ static inline ssize_t asi_slurp(const char *path, char *buf, size_t size)
 	return len;
 }
 
+/* How much memory there is for the asking, in bytes. */
+static inline size_t asi_available(void)
+{
+	static char buf[8192];
+	char *line;
+
+	if (asi_slurp("/proc/meminfo", buf, sizeof(buf)) < 0)
+		return 0;
+	line = strstr(buf, "MemAvailable:");
+	return line ? strtoul(line + 13, NULL, 10) << 10 : 0;
+}
+
 /* Writes a string to a control file; returns 0 or a negative error. */
 static inline int asi_write(const char *path, const char *text)
 {

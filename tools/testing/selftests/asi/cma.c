@@ -52,17 +52,6 @@ static bool find_area(void)
 	return found;
 }
 
-static size_t available(void)
-{
-	static char buf[8192];
-	char *line;
-
-	if (asi_slurp("/proc/meminfo", buf, sizeof(buf)) < 0)
-		return 0;
-	line = strstr(buf, "MemAvailable:");
-	return line ? strtoul(line + 13, NULL, 10) << 10 : 0;
-}
-
 /* How many of the frames that are looked at lie in a range. */
 static int frames_there(const char *mem, size_t len, unsigned long first,
 			unsigned long end)
@@ -105,7 +94,7 @@ int main(void)
 	end = first + number("count");
 	/* A half of what is not in use at this moment */
 	half = (end - first - number("used")) / 2;
-	len = available() / 8 * 5 / STRIDE * STRIDE;
+	len = asi_available() / 8 * 5 / STRIDE * STRIDE;
 	mem = asi_fresh(len);
 	if (!mem || !load_start(&load))
 		ksft_exit_fail_perror("mmap");

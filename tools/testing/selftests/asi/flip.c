@@ -37,17 +37,6 @@
 #define TO_NONSENSITIVE	"asi_block_to_nonsensitive"
 #define MIXED		"asi_block_mixed"
 
-static size_t available(void)
-{
-	static char buf[8192];
-	char *line;
-
-	if (asi_slurp("/proc/meminfo", buf, sizeof(buf)) < 0)
-		return 0;
-	line = strstr(buf, "MemAvailable:");
-	return line ? strtoul(line + 13, NULL, 10) << 10 : 0;
-}
-
 static long huge_pool(void)
 {
 	char count[32];
@@ -163,9 +152,9 @@ static bool settles(size_t least)
 {
 	int i;
 
-	for (i = 0; i < 300 && available() < least; i++)
+	for (i = 0; i < 300 && asi_available() < least; i++)
 		usleep(100000);
-	return available() >= least;
+	return asi_available() >= least;
 }
 
 /*
@@ -174,7 +163,7 @@ static bool settles(size_t least)
  */
 static bool once(bool (*body)(const struct job *job), const struct job *job)
 {
-	size_t before = available() / 8 * 7;
+	size_t before = asi_available() / 8 * 7;
 	pid_t pid = start(body, job);
 
 	if (pid < 0)
@@ -203,9 +192,9 @@ FIXTURE_SETUP(flip)
 	asi_drop_caches();
 	self->pattern = pattern_random();
 	/* Huge pages are the quickest way to be left with less memory. */
-	if (self->huge_pool >= 0 && available() > PLENTY)
-		set_huge_pool(self->huge_pool + (available() - PLENTY) / HUGE);
-	if (available() < LEAST)
+	if (self->huge_pool >= 0 && asi_available() > PLENTY)
+		set_huge_pool(self->huge_pool + (asi_available() - PLENTY) / HUGE);
+	if (asi_available() < LEAST)
 		SKIP(return, "too little memory");
 }
 
@@ -228,10 +217,10 @@ TEST_F_TIMEOUT(flip, goes_both_ways, 300)
 	long to_sensitive = asi_counter(TO_SENSITIVE);
 	struct job job = { .pattern = &self->pattern };
 
-	job.len = available() / 4 * 3;
+	job.len = asi_available() / 4 * 3;
 	EXPECT_TRUE(once(tables, &job));
 	EXPECT_LT(to_nonsensitive, asi_counter(TO_NONSENSITIVE));
-	job.len = available() / 8 * 7;
+	job.len = asi_available() / 8 * 7;
 	EXPECT_TRUE(once(fill, &job));
 	EXPECT_LT(to_sensitive, asi_counter(TO_SENSITIVE));
 }
@@ -272,15 +261,15 @@ TEST_F_TIMEOUT(flip, serves_from_scattered_memory, 300)
 {
 	struct job job = { .pattern = &self->pattern };
 	long mixed = asi_counter(MIXED);
-	size_t before = available();
+	size_t before = asi_available();
 	pid_t child;
 
 	job.len = before / 2;
 	child = start(scattered, &job);
 	ASSERT_LT(0, child);
 	EXPECT_TRUE(settles(before / 8 * 7))
-		TH_LOG("%zu of %zu", available(), before);
-	job.len = available() / 8 * 7;
+		TH_LOG("%zu of %zu", asi_available(), before);
+	job.len = asi_available() / 8 * 7;
 	EXPECT_TRUE(once(fill, &job));
 	EXPECT_LT(mixed, asi_counter(MIXED));
 	end(child);
@@ -290,7 +279,7 @@ TEST_F_TIMEOUT(flip, serves_from_scattered_memory, 300)
 TEST_F_TIMEOUT(flip, loses_no_memory, 300)
 {
 	struct job job = { .pattern = &self->pattern };
-	size_t left = available() / 8 * 7;
+	size_t left = asi_available() / 8 * 7;
 	int i;
 
 	for (i = 0; i < 2; i++) {
@@ -313,7 +302,7 @@ static size_t secrets_in_nonsensitive(struct __test_metadata *_metadata,
 	size_t blocks, found;
 	pid_t child;
 
-	job.len = available() / 8 * 7;
+	job.len = asi_available() / 8 * 7;
 	EXPECT_TRUE(once(fill, &job));
 	job.flips = asi_counter(TO_NONSENSITIVE) + 8;
 	child = start(buffers_until_flips, &job);
@@ -352,9 +341,9 @@ static size_t secrets_in_sensitive(struct __test_metadata *_metadata,
 	size_t blocks, found;
 	pid_t child;
 
-	job.len = available() / 2;
+	job.len = asi_available() / 2;
 	EXPECT_TRUE(once(tables, &job));
-	job.len = available() / 8 * 7;
+	job.len = asi_available() / 8 * 7;
 	child = start(fill, &job);
 	EXPECT_LT(0, child);
 	EXPECT_LT(to_sensitive, asi_counter(TO_SENSITIVE));

@@ -16,15 +16,13 @@
 #include "frames.h"
 #include "kselftest.h"
 #include "load.h"
-#include "pattern.h"
+#include "planted.h"
 
 #define MEMORY		"/sys/devices/system/memory/"
 #define MOST_BLOCKS	1024
 #define PATIENCE	30		/* seconds, for the host and the firmware */
 #define TABLES		(16UL << 20)
 #define TABLE_REACH	(2UL << 20)
-#define PLANTED		(64UL << 20)
-#define STRIDE		(32 * FRAME_SIZE)
 
 /* The blocks of memory that there are, by number. */
 struct blocks {
@@ -127,56 +125,6 @@ static int mapped_with_tables(int first, int nr)
 	return count;
 }
 
-/*
- * A child plants a secret; how many of the frames that this process looks at are
- * in these blocks, and how many of them it can reach.
- */
-static int planted(int first, int nr, int *reachable)
-{
-	size_t size = PLANTED / STRIDE * sizeof(unsigned long), i;
-	unsigned long *pfns;
-	struct reach reach;
-	int ready[2], there = 0;
-	pid_t pid;
-	char byte;
-
-	pfns = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (pfns == MAP_FAILED || pipe(ready))
-		return -1;
-	pid = fork();
-	if (!pid) {
-		struct pattern pattern = pattern_random();
-		char *mem = asi_fresh(PLANTED);
-
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		pattern_fill(mem, PLANTED, &pattern, 0);
-		for (i = 0; i < PLANTED / STRIDE; i++)
-			pfns[i] = frame_of(mem + i * STRIDE);
-		if (write(ready[1], "", 1) == 1)
-			pause();
-		_exit(1);
-	}
-	close(ready[1]);
-	*reachable = 0;
-	if (read(ready[0], &byte, 1) != 1)
-		return -1;
-	for (i = 0; i < PLANTED / STRIDE; i++) {
-		unsigned long block = pfns[i] / block_frames;
-
-		if (block < (unsigned int)first || block >= (unsigned int)(first + nr))
-			continue;
-		there++;
-		*reachable += frame_reach(pfns[i], &reach) || !reach.sensitive ||
-			      reach.restricted;
-	}
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	close(ready[0]);
-	munmap(pfns, size);
-	return there;
-}
-
 /* Adds the module for user memory and plants something there. */
 static bool use(const char *name, int *first, int *nr)
 {
@@ -187,7 +135,8 @@ static bool use(const char *name, int *first, int *nr)
 			 "%s: memory is added\n", name);
 	count = *nr ? mapped(*first, *nr) : -1;
 	ksft_test_result(!count, "%s: none of it is mapped\n", name);
-	there = *nr ? planted(*first, *nr, &reachable) : 0;
+	there = *nr ? planted(*first * block_frames, (*first + *nr) * block_frames,
+			      &reachable) : 0;
 	ksft_print_msg("%d frames of a secret are there\n", there);
 	ksft_test_result(there > 0 && !reachable,
 			 "%s: a secret in it is not mapped\n", name);

@@ -13,13 +13,11 @@
 #include "frames.h"
 #include "kselftest.h"
 #include "load.h"
-#include "pattern.h"
+#include "planted.h"
 
 #define DEFAULT_TIMES	8
 #define MEMORY		"/sys/devices/system/memory/"
 #define KEPT		(16UL << 20)
-#define PLANTED		(64UL << 20)
-#define STRIDE		(128 * FRAME_SIZE)
 #define PATIENCE	20	/* seconds, for a block of memory */
 
 static bool cpu_set_online(int cpu, bool online)
@@ -123,52 +121,10 @@ static unsigned long memory_frames(void)
 	return strtoul(buf, NULL, 16) / FRAME_SIZE;
 }
 
-/* A child fills memory with a secret; how many of its frames can be reached. */
-static int planted_reachable(void)
-{
-	unsigned long *pfns = mmap(NULL, PLANTED / STRIDE * sizeof(*pfns),
-				   PROT_READ | PROT_WRITE,
-				   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int ready[2], bad = 0, nr = 0;
-	struct reach reach;
-	pid_t pid;
-	size_t i;
-	char byte;
-
-	if (pfns == MAP_FAILED || pipe(ready))
-		return -1;
-	pid = fork();
-	if (!pid) {
-		struct pattern pattern = pattern_random();
-		char *mem = asi_fresh(PLANTED);
-
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		pattern_fill(mem, PLANTED, &pattern, 0);
-		for (i = 0; i < PLANTED / STRIDE; i++)
-			pfns[i] = frame_of(mem + i * STRIDE);
-		if (write(ready[1], "", 1) == 1)
-			pause();
-		_exit(1);
-	}
-	close(ready[1]);
-	if (read(ready[0], &byte, 1) != 1)
-		return -1;
-	for (i = 0; i < PLANTED / STRIDE; i++) {
-		if (!pfns[i] || frame_reach(pfns[i], &reach))
-			continue;
-		nr++;
-		bad += !reach.sensitive || reach.restricted;
-	}
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-	close(ready[0]);
-	return nr ? bad : -1;
-}
-
 int main(int argc, char **argv)
 {
 	int times = argc > 1 ? atoi(argv[1]) : DEFAULT_TIMES;
-	int cycles, idle = 0, want, state, block, mapped;
+	int cycles, idle = 0, want, state, block, mapped, reachable;
 	struct pattern pattern = pattern_random();
 	unsigned long frames = memory_frames();
 	struct asi_balance before, after;
@@ -245,7 +201,7 @@ int main(int argc, char **argv)
 		ksft_test_result(mapped >= 0 &&
 				 mapped < (int)(frames / FRAMES_PER_BLOCK / 2),
 				 "what came back is sensitive\n");
-		ksft_test_result(!planted_reachable(),
+		ksft_test_result(planted(1, ~0UL, &reachable) > 0 && !reachable,
 				 "a secret planted afterwards is not mapped\n");
 	}
 	ksft_finished();
