@@ -4,8 +4,9 @@
  *
  * reach	write a page frame number, read whether the tables of the
  *		calling process map it
- * state	how often each CPU was found in a state that must not be: in user
- *		mode but not restricted, or not as an NMI has left it
+ * state	the taints of each CPU, and how often it was found in a state that
+ *		must not be: in user mode but not restricted, or not as an NMI has
+ *		left it
  * break	properties to break on purpose, by name; writing it clears what
  *		state counts
  */
@@ -145,7 +146,8 @@ static int state_show(struct seq_file *seq, void *unused)
 	int cpu;
 
 	for_each_online_cpu(cpu)
-		seq_printf(seq, "cpu=%d violations=%u\n", cpu,
+		seq_printf(seq, "cpu=%d taints=%#x violations=%u\n", cpu,
+			   per_cpu(asi_cpu.taints, cpu),
 			   per_cpu(asi_cpu.violations, cpu));
 	return 0;
 }

@@ -3,32 +3,39 @@
  * Address Space Isolation: transitions between the restricted and the
  * unrestricted address space.
  *
- *	exit:	intent set -> control flush -> unrestricted CR3
- *	enter:	restricted CR3 -> data flush -> intent cleared
+ *	exit:	intent set -> control flush -> unrestricted CR3 -> data taint
+ *	enter:	restricted CR3 -> data flush -> control taint -> intent cleared
  *
  * Control-flow state that untrusted code could have trained is flushed while
  * the secrets are still unmapped. What the kernel left in the caches and
  * buffers is flushed when they are unmapped again, or speculation between the
- * flush and the switch could bring it back.
+ * flush and the switch could bring it back. Taints (asi_taint.h) tell whether
+ * either flush is needed; a flush comes before its taints are cleared.
  *
  * Both run with interrupts off, touch nothing but nonsensitive memory and may
  * be interrupted at any instruction by an NMI, #MC, #DB or a breakpoint, whose
  * handler may fault on sensitive memory and exit by itself. All of these are
- * enclosed in __asi_nmi_enter() and __asi_nmi_exit(), which put back root and
- * intent as they were found, so that neither transition, nor a
- * read-modify-write of CR3 elsewhere, notices:
+ * enclosed in __asi_nmi_enter() and __asi_nmi_exit(), which put back root,
+ * intent and taints as they were found, so that neither transition, nor a
+ * read-modify-write of CR3 or of taints, notices:
  *
  *  - an exit that is interrupted after its control flush goes on to the
  *    unrestricted root. The handler ran kernel code only, so nothing untrusted
  *    has trained anything since that flush;
  *  - an enter that is interrupted after its data flush would return to user
  *    mode with what the handler has read in the buffers. __asi_nmi_exit()
- *    therefore flushes whenever it goes back to the restricted root.
+ *    therefore flushes whenever it goes back to the restricted root;
+ *  - what a handler has flushed it leaves tainted, if that is how it was found.
+ *    User mode, that it may have interrupted, goes on to taint without notice.
+ *    An exit taints data when the unrestricted root is loaded, to which handlers
+ *    return as it is. Had one interrupted it between the two, it would flush for
+ *    nothing; the exit itself is never taken for one that has been flushed.
  */
 #include <linux/asi.h>
 #include <linux/entry-common.h>
 #include <linux/instrumentation.h>
 #include <linux/jump_label.h>
+#include <linux/kvm_types.h>
 #include <linux/mm.h>
 #include <linux/vmstat.h>
 
@@ -40,10 +47,26 @@
 #include <trace/events/asi.h>
 
 #include "asi_internal.h"
+#include "asi_taint.h"
 
 /* A CPU comes up unrestricted, on the root that the boot code has loaded. */
 DEFINE_PER_CPU(struct asi_cpu, asi_cpu) = {
-	.unrestricted = true,
+	.todo = ASI_TODO_ENTER,
+};
+
+const struct asi_policy asi_policies[ASI_NR_RUNS] = {
+	[ASI_RUNS_KERNEL] = {
+		.steers = ASI_CONTROL_TAINTS,
+		.leaves = ASI_DATA_KERNEL,
+	},
+	[ASI_RUNS_USER] = {
+		/* What its guest has is in memory of its own. */
+		.leaks	= ASI_DATA_KERNEL | ASI_DATA_OTHER,
+		.leaves	= ASI_CONTROL_USER | ASI_DATA_USER,
+	},
+	[ASI_RUNS_GUEST] = {
+		.leaves	= ASI_CONTROL_GUEST | ASI_DATA_GUEST,
+	},
 };
 
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_ibpb);
@@ -87,6 +110,30 @@ static __always_inline void asi_flush_data(void)
 		asi_count(ASI_FLUSH_DATA);
 }
 
+static __always_inline void asi_taint(u8 taints)
+{
+	this_cpu_or(asi_cpu.taints, taints);
+}
+
+static __always_inline void asi_untaint(u8 taints)
+{
+	this_cpu_and(asi_cpu.taints, (u8)~taints);
+}
+
+/* Whatever must not be there when @next runs. */
+static __always_inline void asi_flush_before(enum asi_runs next)
+{
+	u8 flush = asi_taints_to_flush(this_cpu_read(asi_cpu.taints),
+				       &asi_policies[next]);
+
+	if (flush & ASI_CONTROL_TAINTS)
+		asi_flush_control();
+	/* Last, as VERW is. */
+	if (flush & ASI_DATA_TAINTS)
+		asi_flush_data();
+	asi_untaint(asi_taints_flushed(flush));
+}
+
 /*
  * Load @root of the mm and ASID that @cr3 is a CR3 value of.
  *
@@ -113,29 +160,32 @@ static __always_inline void asi_write_cr3(unsigned long cr3, enum asi_root root)
 
 noinstr void __asi_enter(void)
 {
-	/* Once. Without KPTI only: with it, the next CR3 is that of no root. */
-	if (asi_broken(ASI_BREAK_NOENTER) && current == asi_break_task) {
-		asi_mend(ASI_BREAK_NOENTER);
-		return;
+	if (this_cpu_read(asi_cpu.todo) & ASI_TODO_ENTER) {
+		/* Once. Without KPTI only: with it, the next CR3 is that of no root. */
+		if (asi_broken(ASI_BREAK_NOENTER) && current == asi_break_task) {
+			asi_mend(ASI_BREAK_NOENTER);
+			return;
+		}
+		asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
+		asi_count(ASI_ENTER);
 	}
-
-	asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
-	asi_flush_data();
-	asi_count(ASI_ENTER);
+	asi_flush_before(ASI_RUNS_USER);
+	asi_taint(asi_policies[ASI_RUNS_USER].leaves);
 
 	/* Last: the way back to user mode looks at nothing else. */
 	barrier();
-	this_cpu_write(asi_cpu.unrestricted, false);
+	this_cpu_write(asi_cpu.todo, 0);
 }
 
 static __always_inline void __asi_exit(void)
 {
-	this_cpu_write(asi_cpu.unrestricted, true);
+	this_cpu_or(asi_cpu.todo, ASI_TODO_ENTER);
 	/* First: an NMI from here on must find that an exit is under way. */
 	barrier();
 
-	asi_flush_control();
+	asi_flush_before(ASI_RUNS_KERNEL);
 	asi_write_cr3(__native_read_cr3(), ASI_ROOT_UNRESTRICTED);
+	asi_taint(asi_policies[ASI_RUNS_KERNEL].leaves);
 	asi_count(ASI_EXIT);
 }
 
@@ -208,22 +258,24 @@ noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 	return true;
 }
 
-/* What an NMI-like entry has found. */
-#define ASI_NMI_UNRESTRICTED	BIT(0)	/* the intent, see struct asi_cpu */
-#define ASI_NMI_RESTRICTED	BIT(1)	/* the root */
+/* What an NMI-like entry has found: @todo and @taints of struct asi_cpu, and */
+#define ASI_NMI_TODO		GENMASK(1, 0)
+#define ASI_NMI_RESTRICTED	BIT(2)		/* the root */
+#define ASI_NMI_TAINTS_SHIFT	8
 
-static __always_inline u8 asi_nmi_state(void)
+static __always_inline u16 asi_nmi_state(void)
 {
-	return (this_cpu_read(asi_cpu.unrestricted) ? ASI_NMI_UNRESTRICTED : 0) |
-	       (asi_in_restricted() ? ASI_NMI_RESTRICTED : 0);
+	return this_cpu_read(asi_cpu.todo) |
+	       (asi_in_restricted() ? ASI_NMI_RESTRICTED : 0) |
+	       this_cpu_read(asi_cpu.taints) << ASI_NMI_TAINTS_SHIFT;
 }
 
-noinstr u8 __asi_nmi_enter(void)
+noinstr u16 __asi_nmi_enter(void)
 {
-	u8 found = asi_nmi_state();
+	u16 found = asi_nmi_state();
 
 	/* At no instruction of a transition are both clear. */
-	asi_check(found);
+	asi_check(found & (ASI_TODO_ENTER | ASI_NMI_RESTRICTED));
 	return found;
 }
 
@@ -232,18 +284,29 @@ noinstr u8 __asi_nmi_enter(void)
  * mode was interrupted this is also the enter: exc_nmi() does not pass
  * exit_to_user_mode().
  */
-noinstr void __asi_nmi_exit(u8 found)
+noinstr void __asi_nmi_exit(u16 found)
 {
 	if ((found & ASI_NMI_RESTRICTED) && !asi_in_restricted()) {
 		asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
 		asi_flush_data();
+		asi_untaint(ASI_DATA_TAINTS);
 		asi_count(ASI_ENTER);
 	}
+	asi_taint(found >> ASI_NMI_TAINTS_SHIFT);
 
 	barrier();
-	this_cpu_write(asi_cpu.unrestricted, found & ASI_NMI_UNRESTRICTED);
-	asi_check(asi_nmi_state() == found);
+	this_cpu_write(asi_cpu.todo, found & ASI_NMI_TODO);
+	/* kgdb may have loaded another mm, and taints have been added. */
+	asi_check(!((asi_nmi_state() ^ found) & (ASI_NMI_TODO | ASI_NMI_RESTRICTED)));
 }
+
+#ifdef CONFIG_ASI_DEBUG
+noinstr void __asi_check_user_entry(void)
+{
+	asi_check(asi_in_restricted() && !this_cpu_read(asi_cpu.todo) &&
+		  (this_cpu_read(asi_cpu.taints) & ASI_CONTROL_USER));
+}
+#endif
 
 /**
  * asi_load_mm - switch to another mm, or to another ASID
@@ -251,8 +314,8 @@ noinstr void __asi_nmi_exit(u8 found)
  *
  * Stays in the kind of address space that the CPU is in. When the intent is set
  * but the restricted root is loaded (see struct asi_cpu), this completes the
- * exit. Its control flush was done, but if that root is one that a VM exit has
- * restored, a guest has run since.
+ * exit. If that root is one that a VM exit has restored, a guest has run since
+ * the control flush.
  *
  * Context: interrupts off.
  */
@@ -261,12 +324,46 @@ void asi_load_mm(unsigned long cr3)
 	enum asi_root root = asi_this_root();
 
 	if (root == ASI_ROOT_UNRESTRICTED && asi_in_restricted())
-		asi_flush_control();
+		asi_flush_before(ASI_RUNS_KERNEL);
 
 	asi_write_cr3(cr3, root);
 	if (root == ASI_ROOT_RESTRICTED)
 		asi_count(ASI_SWITCH);
 }
+
+/**
+ * asi_switch_taints - the code and data of another process become this one's
+ * @next: is about to be loaded
+ *
+ * Of init_mm nothing runs that is not trusted: whoever ran before it may be who
+ * runs after it. An mm may be freed and its address used again, its ID is not.
+ *
+ * What was within reach stays so until the root of @next is loaded. An NMI before
+ * that puts back the taints that it has found, whichever these are; one that loads
+ * another mm (kgdb writes to text by one that maps nothing else) leaves more.
+ *
+ * Context: interrupts off.
+ */
+noinstr void asi_switch_taints(const struct mm_struct *next)
+{
+	u64 id = next->context.ctx_id;
+
+	if (next == &init_mm || this_cpu_read(asi_cpu.tainted_by) == id)
+		return;
+
+	asi_taint(asi_taints_switched(this_cpu_read(asi_cpu.taints)));
+	asi_untaint(ASI_CONTROL_USER | ASI_CONTROL_GUEST | ASI_DATA_GUEST);
+	/* User mode of @next may have to flush, and taints anew. */
+	this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
+	this_cpu_write(asi_cpu.tainted_by, id);
+}
+
+/* Not after it has run: the first thing then may be an NMI that exits. */
+noinstr void __asi_taint_guest(void)
+{
+	asi_taint(asi_policies[ASI_RUNS_GUEST].leaves);
+}
+EXPORT_SYMBOL_FOR_KVM(__asi_taint_guest);
 
 /*
  * Which translations to flush later. Without PCID every write to CR3 flushes
@@ -315,7 +412,9 @@ noinstr void asi_flush_other_root_later(void)
  */
 void asi_cpu_reset(void)
 {
-	this_cpu_write(asi_cpu.unrestricted, true);
+	this_cpu_write(asi_cpu.todo, ASI_TODO_ENTER);
+	/* The firmware has been there, at least. */
+	this_cpu_write(asi_cpu.taints, ASI_CONTROL_TAINTS | ASI_DATA_TAINTS);
 	this_cpu_write(asi_cpu.flush_pending[ASI_ROOT_UNRESTRICTED], U16_MAX);
 	this_cpu_write(asi_cpu.flush_pending[ASI_ROOT_RESTRICTED], U16_MAX);
 }

@@ -11,6 +11,7 @@
 #include <linux/kthread.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
+#include <linux/mmu_context.h>
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
 #include <linux/sched/mm.h>
@@ -27,6 +28,7 @@
 
 #include "../../../mm/page_alloc.h"
 #include "asi_internal.h"
+#include "asi_taint.h"
 
 static void skip_unless_on(struct kunit *test)
 {
@@ -653,6 +655,7 @@ static __no_sanitize_address int stand_by(void *data)
 		local_irq_disable();
 	} while (!go && !bystander->lost);
 	local_irq_enable();
+	/* Pairs with is_stale(), which looks no earlier. */
 	while (!smp_load_acquire(&bystander->go))
 		cpu_relax();
 	preempt_enable();
@@ -1348,6 +1351,182 @@ static void test_expose_nothing(struct kunit *test)
 }
 
 /*
+ * Taints by letters, by bit: of the user, its guests, others, and the kernel; in
+ * capitals those of control flow.
+ */
+static const char letters[] = "UGOkugo";
+#define NR_TAINTS	(sizeof(letters) - 1)
+
+static u8 taints_of(const char *word)
+{
+	u8 taints = 0;
+
+	for (; *word; word++)
+		taints |= BIT(strchr(letters, *word) - letters);
+	return taints;
+}
+
+/* What becomes of each taint, alone and with any others, by plain tables. */
+static void test_taints(struct kunit *test)
+{
+	static const struct {
+		char *switched;		/* another process is loaded */
+		char *flushed;		/* the flush that it demands is done */
+	} table[NR_TAINTS] = {
+		{ "O",	"UGO"	},	/* U */
+		{ "O",	"UGO"	},	/* G */
+		{ "O",	"UGO"	},	/* O */
+		{ "k",	"kugo"	},	/* k */
+		{ "o",	"kugo"	},	/* u */
+		{ "o",	"kugo"	},	/* g */
+		{ "o",	"kugo"	},	/* o */
+	};
+	static const struct {
+		char *demands;
+		char *leaves;
+	} runs[ASI_NR_RUNS] = {
+		[ASI_RUNS_KERNEL] = { "UGO",	"k"  },
+		[ASI_RUNS_USER]	  = { "ko",	"Uu" },
+		[ASI_RUNS_GUEST]  = { "",	"Gg" },
+	};
+	unsigned int taints, i, run;
+
+	for (taints = 0; taints < BIT(NR_TAINTS); taints++) {
+		u8 switched = taints_of("u"), flushed = 0;
+
+		for (i = 0; i < NR_TAINTS; i++) {
+			if (!(taints & BIT(i)))
+				continue;
+			switched |= taints_of(table[i].switched);
+			flushed |= taints_of(table[i].flushed);
+		}
+		KUNIT_EXPECT_EQ(test, asi_taints_switched(taints), switched);
+		KUNIT_EXPECT_EQ(test, asi_taints_flushed(taints), flushed);
+
+		for (run = 0; run < ASI_NR_RUNS; run++)
+			KUNIT_EXPECT_EQ(test,
+					asi_taints_to_flush(taints, &asi_policies[run]),
+					taints & taints_of(runs[run].demands));
+	}
+	for (run = 0; run < ASI_NR_RUNS; run++)
+		KUNIT_EXPECT_EQ(test, asi_policies[run].leaves, taints_of(runs[run].leaves));
+}
+
+enum step { ENTER, TOUCH, EXIT, GUEST, UNDO, LOAD, LOAD_NONE, LOAD_OTHER };
+
+static void take_step(enum step step, const u8 *sensitive, struct mm_struct *mm,
+		      struct mm_struct *other)
+{
+	unsigned long cr3;
+
+	switch (step) {
+	case ENTER:
+		asi_enter();
+		break;
+	case TOUCH:
+		(void)READ_ONCE(*sensitive);
+		break;
+	case EXIT:
+		asi_exit();
+		break;
+	case GUEST:
+		asi_taint_guest();
+		break;
+	case UNDO:
+		/* As a VM exit may. */
+		cr3 = __native_read_cr3();
+		asi_exit();
+		native_write_cr3(cr3);
+		break;
+	case LOAD:
+		switch_mm_irqs_off(NULL, mm, current);
+		break;
+	case LOAD_NONE:
+		switch_mm_irqs_off(NULL, &init_mm, current);
+		break;
+	case LOAD_OTHER:
+		switch_mm_irqs_off(NULL, other, current);
+		break;
+	}
+}
+
+/* The taints of this CPU, step by step, and the flushes that they call for. */
+static void test_taints_of_transitions(struct kunit *test)
+{
+	static const struct {
+		enum step step;
+		char *taints;		/* after it */
+		u8 todo;
+		bool control, data;	/* flushed meanwhile */
+	} steps[] = {
+		{ ENTER,	"Uu",	0,			false,	true  },
+		{ TOUCH,	"ku",	ASI_TODO_ENTER,		true,	false },
+		{ EXIT,		"ku",	ASI_TODO_ENTER,		false,	false },
+		{ ENTER,	"Uu",	0,			false,	true  },
+		{ GUEST,	"UGug",	0,			false,	false },
+		{ EXIT,		"kug",	ASI_TODO_ENTER,		true,	false },
+		{ LOAD_OTHER,	"kou",	ASI_TODO_ENTER | ASI_TODO_TAINT, false,	false },
+		{ ENTER,	"Uu",	0,			false,	true  },
+		{ LOAD,		"Oou",	ASI_TODO_TAINT,		false,	false },
+		{ LOAD_NONE,	"Oou",	ASI_TODO_TAINT,		false,	false },
+		{ LOAD,		"Oou",	ASI_TODO_TAINT,		false,	false },
+		{ ENTER,	"UOu",	0,			false,	true  },
+		{ ENTER,	"UOu",	0,			false,	false },
+		{ LOAD_NONE,	"UOu",	0,			false,	false },
+		{ UNDO,		"ku",	ASI_TODO_ENTER,		true,	false },
+		{ GUEST,	"Gkug",	ASI_TODO_ENTER,		false,	false },
+		{ LOAD,		"kug",	ASI_TODO_ENTER,		true,	false },
+		{ ENTER,	"Uu",	0,			false,	true  },
+		{ EXIT,		"ku",	ASI_TODO_ENTER,		true,	false },
+	};
+	bool control = static_key_enabled(&asi_flush_ibpb) ||
+		       static_key_enabled(&asi_flush_rsb);
+	bool data = static_key_enabled(&asi_flush_l1d) ||
+		    static_key_enabled(&asi_flush_verw);
+	u8 taints[ARRAY_SIZE(steps)], todo[ARRAY_SIZE(steps)];
+	int flushed[ARRAY_SIZE(steps) + 1][2], i;
+	struct mm_struct *mm, *other;
+	struct page *page;
+
+	skip_unless_on(test);
+	page = alloc_page(GFP_HIGHUSER_MOVABLE);
+	mm = mm_alloc();
+	other = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	kthread_use_mm(mm);
+	local_irq_disable();
+	/* Whatever has been there before, the second exit has flushed. */
+	asi_exit();
+	asi_enter();
+	asi_exit();
+	for (i = 0; i <= ARRAY_SIZE(steps); i++) {
+		flushed[i][0] = this_cpu_read(vm_event_states.event[ASI_FLUSH_CONTROL]);
+		flushed[i][1] = this_cpu_read(vm_event_states.event[ASI_FLUSH_DATA]);
+		if (i == ARRAY_SIZE(steps))
+			break;
+		take_step(steps[i].step, page_address(page), mm, other);
+		taints[i] = this_cpu_read(asi_cpu.taints);
+		todo[i] = this_cpu_read(asi_cpu.todo);
+	}
+	local_irq_enable();
+	kthread_unuse_mm(mm);
+	mmput(other);
+	mmput(mm);
+	__free_page(page);
+
+	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		KUNIT_EXPECT_EQ_MSG(test, taints[i], taints_of(steps[i].taints), "step %d", i);
+		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][0] - flushed[i][0],
+				    steps[i].control && control, "step %d", i);
+		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][1] - flushed[i][1],
+				    steps[i].data && data, "step %d", i);
+		KUNIT_EXPECT_EQ_MSG(test, todo[i], steps[i].todo, "step %d", i);
+	}
+}
+
+/*
  * The NMI-like entries put back what they found, at each step of a transition
  * that they can interrupt: { root, intent } before, in between, after.
  */
@@ -1368,15 +1547,17 @@ static void test_nmi_restores(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(found); i++) {
 		for (touch = 0; touch < 2; touch++) {
-			bool restricted, unrestricted, inside;
+			bool restricted, unrestricted, inside, same;
 			unsigned long flags, cr2;
-			u8 nmi;
+			u8 taints, todo = found[i].unrestricted ? ASI_TODO_ENTER : 0;
+			u16 nmi;
 
 			local_irq_save(flags);
 			asi_exit();
 			if (found[i].restricted)
 				asi_enter();
-			this_cpu_write(asi_cpu.unrestricted, found[i].unrestricted);
+			this_cpu_write(asi_cpu.todo, todo);
+			taints = this_cpu_read(asi_cpu.taints);
 			native_write_cr2(0x1234);
 
 			cr2 = asi_save_cr2();
@@ -1388,15 +1569,17 @@ static void test_nmi_restores(struct kunit *test)
 			asi_restore_cr2(cr2);
 
 			restricted = asi_in_restricted();
-			unrestricted = this_cpu_read(asi_cpu.unrestricted);
+			unrestricted = asi_this_root() == ASI_ROOT_UNRESTRICTED;
+			same = this_cpu_read(asi_cpu.taints) == taints;
 			cr2 = native_read_cr2();
 			asi_exit();
-			this_cpu_write(asi_cpu.unrestricted, true);
+			this_cpu_write(asi_cpu.todo, ASI_TODO_ENTER);
 			local_irq_restore(flags);
 
 			KUNIT_EXPECT_EQ(test, inside, !touch && found[i].restricted);
 			KUNIT_EXPECT_EQ(test, restricted, found[i].restricted);
 			KUNIT_EXPECT_EQ(test, unrestricted, found[i].unrestricted);
+			KUNIT_EXPECT_TRUE(test, same);
 			KUNIT_EXPECT_EQ(test, cr2, 0x1234);
 		}
 	}
@@ -1478,6 +1661,8 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_local),
 	KUNIT_CASE(test_expose),
 	KUNIT_CASE(test_expose_nothing),
+	KUNIT_CASE(test_taints),
+	KUNIT_CASE(test_taints_of_transitions),
 	KUNIT_CASE(test_nmi_restores),
 	KUNIT_CASE(test_fault_rejects),
 	{}

@@ -60,23 +60,33 @@ enum asi_root {
 	ASI_NR_ROOTS,
 };
 
+/* What has to be done before untrusted code runs */
+#define ASI_TODO_ENTER		BIT(0)
+#define ASI_TODO_TAINT		BIT(1)
+
 /**
  * struct asi_cpu - one CPU's ASI state; changed with interrupts off
- * @unrestricted:	the intent: set before anything of an exit happens,
- *			cleared after everything of an enter has. Clear means
- *			that the restricted root is loaded and all flushes are
- *			done. Set with the restricted root loaded is legal (a
- *			transition is under way, or was overtaken by a
- *			read-modify-write of CR3): the next access to sensitive
- *			memory exits again.
+ * @todo:		ASI_TODO_ENTER is the intent: set before anything of an
+ *			exit happens, cleared after everything of an enter has.
+ *			Clear means that the restricted root is loaded and what
+ *			the kernel has left is flushed. Set with the restricted
+ *			root loaded is legal (a transition is under way, or was
+ *			overtaken by a read-modify-write of CR3): the next access
+ *			to sensitive memory exits again. ASI_TODO_TAINT: another
+ *			process has been loaded, data may have to be flushed
+ * @taints:		what has happened since the last flushes, see asi_taint.h;
+ *			those of user mode are there while @todo is clear
+ * @tainted_by:		the ctx_id of the mm that is "user" in @taints
  * @flush_pending:	for each root the PCIDs (bit N for kernel PCID N) whose
  *			translations are stale, to be flushed when that root is
  *			loaded next
  * @violations:		how often this was found not to hold, see asi_check()
  */
 struct asi_cpu {
-	bool	unrestricted;
+	u8	todo;
+	u8	taints;
 	u16	flush_pending[ASI_NR_ROOTS];
+	u64	tainted_by;
 #ifdef CONFIG_ASI_DEBUG
 	unsigned int violations;
 #endif
@@ -123,11 +133,11 @@ static __always_inline bool asi_in_restricted(void)
 	return __native_read_cr3() & ASI_CR3_RESTRICTED;
 }
 
-/* The root that this CPU means to be in; see @unrestricted above. */
+/* The root that this CPU means to be in; see @todo above. */
 static __always_inline enum asi_root asi_this_root(void)
 {
-	return this_cpu_read(asi_cpu.unrestricted) ? ASI_ROOT_UNRESTRICTED :
-						    ASI_ROOT_RESTRICTED;
+	return this_cpu_read(asi_cpu.todo) & ASI_TODO_ENTER ?
+		ASI_ROOT_UNRESTRICTED : ASI_ROOT_RESTRICTED;
 }
 
 /* CR3 without what a transition changes, to compare with what mm code expects. */
@@ -152,8 +162,10 @@ static inline unsigned long asi_current_cr3(unsigned long cr3)
 void __asi_enter(void);
 bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 		 unsigned long address);
-u8 __asi_nmi_enter(void);
-void __asi_nmi_exit(u8 found);
+u16 __asi_nmi_enter(void);
+void __asi_nmi_exit(u16 found);
+void __asi_taint_guest(void);
+void __asi_check_user_entry(void);
 void __asi_trace_enter(void);
 
 /**
@@ -166,7 +178,7 @@ void __asi_trace_enter(void);
  */
 static __always_inline void asi_enter(void)
 {
-	if (asi_enabled() && unlikely(this_cpu_read(asi_cpu.unrestricted)))
+	if (asi_enabled() && unlikely(this_cpu_read(asi_cpu.todo)))
 		__asi_enter();
 }
 
@@ -180,7 +192,7 @@ static __always_inline void asi_check(bool holds)
 }
 
 /*
- * User mode ran restricted, with the flushes done. Had the return to it not
+ * User mode ran restricted, with the flushes done, and is known to have run. Had the return to it not
  * entered, it would have got no further than to its first instruction, which
  * cannot be executed on the unrestricted root.
  *
@@ -189,13 +201,13 @@ static __always_inline void asi_check(bool holds)
 static __always_inline void asi_check_user_entry(void)
 {
 	if (IS_ENABLED(CONFIG_ASI_DEBUG) && asi_enabled())
-		asi_check(asi_in_restricted() && !this_cpu_read(asi_cpu.unrestricted));
+		__asi_check_user_entry();
 }
 
 /* The tracepoint of asi_enter(), called where RCU still watches. */
 static inline void asi_trace_enter(void)
 {
-	if (asi_enabled() && unlikely(this_cpu_read(asi_cpu.unrestricted)))
+	if (asi_enabled() && unlikely(asi_this_root() == ASI_ROOT_UNRESTRICTED))
 		__asi_trace_enter();
 }
 
@@ -218,18 +230,32 @@ static __always_inline bool asi_fault(struct pt_regs *regs,
 }
 
 /*
- * Enclose everything NMI-like that may fault; root and intent are restored as
- * found.
+ * Enclose everything NMI-like that may fault; root, intent and taints are restored
+ * as found.
  */
-static __always_inline u8 asi_nmi_enter(void)
+static __always_inline u16 asi_nmi_enter(void)
 {
 	return asi_enabled() ? __asi_nmi_enter() : 0;
 }
 
-static __always_inline void asi_nmi_exit(u8 found)
+static __always_inline void asi_nmi_exit(u16 found)
 {
 	if (asi_enabled())
 		__asi_nmi_exit(found);
+}
+
+/**
+ * asi_taint_guest - the process that is loaded is about to run a guest
+ *
+ * Nothing between this and the VM entry may touch sensitive memory: the exit would
+ * flush, and the guest run without a taint.
+ *
+ * Context: noinstr, interrupts off.
+ */
+static __always_inline void asi_taint_guest(void)
+{
+	if (asi_enabled())
+		__asi_taint_guest();
 }
 
 /*
@@ -249,6 +275,7 @@ static __always_inline void asi_restore_cr2(unsigned long cr2)
 
 /* TLB state: arch/x86/mm/tlb.c and asi_switch.c */
 void asi_load_mm(unsigned long cr3);
+void asi_switch_taints(const struct mm_struct *next);
 void asi_flush_asid_later(u16 pcid);
 void asi_flush_other_root_later(void);
 void asi_cpu_reset(void);
@@ -287,8 +314,10 @@ static inline void asi_trace_enter(void) { }
 static __always_inline bool asi_fault(struct pt_regs *regs,
 				      unsigned long error_code,
 				      unsigned long address) { return false; }
-static __always_inline u8 asi_nmi_enter(void) { return 0; }
-static __always_inline void asi_nmi_exit(u8 found) { }
+static __always_inline u16 asi_nmi_enter(void) { return 0; }
+static __always_inline void asi_nmi_exit(u16 found) { }
+static __always_inline void asi_taint_guest(void) { }
+static inline void asi_switch_taints(const struct mm_struct *next) { }
 static __always_inline unsigned long asi_save_cr2(void) { return 0; }
 static __always_inline void asi_restore_cr2(unsigned long cr2) { }
 static inline void asi_cpu_reset(void) { }

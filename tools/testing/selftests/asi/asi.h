@@ -174,7 +174,7 @@ static inline int asi_open_state(void)
  */
 static inline int asi_restricted(int fd)
 {
-	static char buf[4096];
+	static char buf[16384];
 	ssize_t len;
 	int ret = -1;
 	char *word;

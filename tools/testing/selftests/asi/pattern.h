@@ -90,17 +90,32 @@ static inline __gpr void pattern_scrub(void *mem, size_t len)
 		word_store(word++, 0);
 }
 
-/* Whether memory that begins on a word holds a tag of @pattern. */
+/*
+ * Whether memory that begins on a word holds a tag of @pattern. A tag that does
+ * not begin on one has a word with the end of the first word of the magic and the
+ * beginning of the second one.
+ */
 static inline __gpr bool pattern_found(const void *mem, size_t len,
 				       const struct pattern *pattern)
 {
+	unsigned long veil[sizeof(long)], veiled[sizeof(long)];
 	const unsigned long *word = mem;
+	unsigned int shift;
 	size_t i;
 
+	for (shift = 1; shift < sizeof(long); shift++) {
+		unsigned int down = 8 * shift, up = 64 - down;
+
+		veil[shift] = TAG_VEIL >> down | TAG_VEIL << up;
+		veiled[shift] = pattern->veiled[0] >> down | pattern->veiled[1] << up;
+	}
 	for (i = 0; i + 1 < len / sizeof(*word); i++) {
 		if ((word[i] ^ TAG_VEIL) == pattern->veiled[0] &&
 		    (word[i + 1] ^ TAG_VEIL) == pattern->veiled[1])
 			return true;
+		for (shift = 1; shift < sizeof(long); shift++)
+			if ((word[i] ^ veil[shift]) == veiled[shift])
+				return true;
 	}
 	return false;
 }

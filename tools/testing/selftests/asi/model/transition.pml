@@ -11,7 +11,11 @@
  * The flushes are about two pairs of things that can be dirty:
  *
  *	bp, rsb		what user mode, or a guest, has trained
- *	l1d, buffers	what can be read there of sensitive memory
+ *	l1d, buffers	what can be read there of sensitive memory, or of a
+ *			process that was loaded before
+ *
+ * Of taints there is one of each kind: of whose code or data it is makes no
+ * difference to who may come in between (KUnit has the rest).
  *
  * Speculation is taken at its worst: it does at once whatever it can. While the
  * unrestricted root is loaded all that there is to read is read, again and
@@ -31,7 +35,10 @@ bool l1d = true;
 bool buffers = true;
 byte level;			/* handlers on top of each other */
 
-bool unrestricted = true;	/* asi_cpu.unrestricted, the intent */
+bool unrestricted = true;	/* ASI_TODO_ENTER in asi_cpu.todo, the intent */
+bool switched;			/* ASI_TODO_TAINT there */
+bool control;			/* asi_cpu.taints */
+bool data = true;
 bool user;			/* the task is in user mode */
 
 #define trained	(bp || rsb)
@@ -69,45 +76,79 @@ inline asi_flush_data()
 #endif
 }
 
+/* Before the kernel runs, with all memory mapped. */
+inline asi_flush_before_kernel()
+{
+	if
+	:: control ->
+#ifdef BREAK_UNTAINT_CONTROL_FIRST
+		control = false;
+#endif
+		asi_flush_control();
+		control = false
+	:: else
+	fi
+}
+
+inline asi_flush_before_user()
+{
+	if
+	:: data ->
+		asi_flush_data();
+		data = false
+	:: else
+	fi
+}
+
 inline asi_enter()
 {
 	if
 #ifdef BREAK_ENTER_BY_ROOT
-	:: !restricted ->
+	:: !restricted || switched ->
 #else
-	:: unrestricted ->
+	:: unrestricted || switched ->
 #endif
 		/* __asi_enter() */
 #ifdef BREAK_ENTER_FLUSH_FIRST
-		asi_flush_data();
-		mov_cr3(true);
-#else
-		mov_cr3(true);
-#  ifdef BREAK_ENTER_INTENT_FIRST
-		unrestricted = false;
-#  endif
-		asi_flush_data();
+		asi_flush_before_user();
 #endif
-		unrestricted = false
+		if
+		:: unrestricted -> mov_cr3(true)
+		:: else
+		fi;
+#ifdef BREAK_ENTER_INTENT_FIRST
+		d_step { unrestricted = false; switched = false };
+#endif
+#ifndef BREAK_ENTER_FLUSH_FIRST
+		asi_flush_before_user();
+#endif
+#ifndef BREAK_ENTER_TAINTS_NOT
+		control = true;
+#endif
+		d_step { unrestricted = false; switched = false }
 	:: else
 	fi
 }
 
 inline __asi_exit()
 {
-#ifdef BREAK_EXIT_INTENT_LAST
-	asi_flush_control();
-	mov_cr3(false);
-	unrestricted = true
-#else
+#ifndef BREAK_EXIT_INTENT_LAST
 	unrestricted = true;
-#  ifdef BREAK_EXIT_FLUSH_LAST
+#endif
+#ifdef BREAK_EXIT_FLUSH_LAST
 	mov_cr3(false);
-	asi_flush_control()
-#  else
-	asi_flush_control();
-	mov_cr3(false)
-#  endif
+#endif
+	asi_flush_before_kernel();
+#ifndef BREAK_EXIT_FLUSH_LAST
+	mov_cr3(false);
+#endif
+#ifdef BREAK_EXIT_INTENT_LAST
+	unrestricted = true;
+#endif
+#ifdef BREAK_EXIT_TAINTS_NOT
+	skip
+#else
+	data = true
 #endif
 }
 
@@ -150,12 +191,25 @@ inline asi_load_mm()
 #endif
 #ifndef BREAK_LOAD_MM_NOT_FLUSHED
 	if
-	:: restricted && !to_restricted -> asi_flush_control()
+	:: restricted && !to_restricted -> asi_flush_before_kernel()
 	:: else
 	fi;
 #endif
 	mov_cr3(to_restricted);
 	to_restricted = false
+}
+
+/* The process before has tainted data: it was within reach. */
+inline asi_switch_taints()
+{
+#ifndef BREAK_SWITCH_TAINTS_NOT
+	data = true;
+#endif
+#ifndef BREAK_SWITCH_UNNOTICED
+	switched = true
+#else
+	skip
+#endif
 }
 
 active proctype task() provided (level == 0)
@@ -175,8 +229,17 @@ active proctype task() provided (level == 0)
 		asi_exit()
 
 	:: true ->
-		/* switch_mm_irqs_off() */
+		/* switch_mm_irqs_off(), to a process or not */
 		asi_load_mm()
+
+	:: true ->
+		asi_switch_taints();
+		asi_load_mm();
+		/*
+		 * What was within reach until now is another's, whatever has
+		 * been flushed since the taints were switched.
+		 */
+		d_step { l1d = true; buffers = true }
 
 	:: value = restricted;
 		/* It will be written back; interrupts are on or off. */
@@ -187,12 +250,20 @@ active proctype task() provided (level == 0)
 		od;
 		if
 		:: mov_cr3(value)
-		:: d_step { value ->
+		:: value ->
 			/*
-			 * A VM exit, see __get_current_cr3_fast(). What guests
-			 * do to the unrestricted root is not covered yet.
+			 * A guest runs, and the VM exit loads what
+			 * __get_current_cr3_fast() has found. What guests do to
+			 * the unrestricted root is not covered yet.
 			 */
-			bp = true; rsb = true; mov_cr3(value) }
+#ifndef BREAK_GUEST_TAINTS_LATE
+			control = true;		/* asi_taint_guest() */
+#endif
+			d_step { bp = true; rsb = true; mov_cr3(value) }
+#ifdef BREAK_GUEST_TAINTS_LATE
+			;
+			control = true
+#endif
 		fi;
 		value = false
 	od
@@ -202,6 +273,7 @@ active proctype task() provided (level == 0)
 active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 {
 	bool faulted, to_restricted, found_restricted, found_unrestricted;
+	bool found_switched, found_control, found_data;
 	bool was_restricted, was_unrestricted;	/* what is really so */
 
 	do
@@ -216,33 +288,41 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 #endif
 		/* __asi_nmi_enter(), called first of all */
 		found_unrestricted = unrestricted;
+		found_switched = switched;
 		found_restricted = restricted;
+		found_control = control;
+		found_data = data;
 
 		/* The handler. It may use_temporary_mm(), if it is kgdb's. */
 		do
 		:: touch()
-		:: true -> asi_load_mm()
+		:: true -> asi_switch_taints(); asi_load_mm()
 		:: break
 		od;
+		skip;				/* no break into a d_step */
 
 		/* __asi_nmi_exit(), called last of all */
 #ifdef BREAK_NMI_INTENT_FIRST
-		unrestricted = found_unrestricted;
+		d_step { unrestricted = found_unrestricted; switched = found_switched };
 #endif
 #ifndef BREAK_NMI_KEEPS_ROOT
 		if
 		:: found_restricted && !restricted ->
 			mov_cr3(true);
 #ifndef BREAK_NMI_NO_FLUSH
-			asi_flush_data()
+			asi_flush_data();
 #endif
+			data = false
 		:: else
 		fi;
+#endif
+#ifndef BREAK_NMI_TAINTS_LOST
+		d_step { control = control || found_control; data = data || found_data };
 #endif
 #ifdef BREAK_NMI_CLEARS_INTENT
 		unrestricted = false;
 #elif !defined(BREAK_NMI_KEEPS_INTENT)
-		unrestricted = found_unrestricted;
+		d_step { unrestricted = found_unrestricted; switched = found_switched };
 #endif
 
 		d_step {
@@ -251,6 +331,9 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 			       unrestricted == was_unrestricted);
 			found_restricted = false;
 			found_unrestricted = false;
+			found_switched = false;
+			found_control = false;
+			found_data = false;
 			was_restricted = false;
 			was_unrestricted = false;
 			level = _pid - 1
@@ -263,15 +346,16 @@ active proctype monitor()
 {
 	atomic {
 		!((restricted || !trained) &&
-		  (unrestricted || (restricted && !dirty)) &&
-		  (!(user && level == 0) || (!unrestricted && restricted && !dirty)))
+		  (unrestricted || (restricted && (switched || !dirty))) &&
+		  (!(user && level == 0) ||
+		   (!unrestricted && restricted && !dirty && control)))
 		->
 		/* No secrets in reach of what untrusted code has trained */
 		assert(restricted || !trained);
 		/* The intent is clear: all flushes of an enter are done */
-		assert(unrestricted || (restricted && !dirty));
-		/* User mode runs: the same */
+		assert(unrestricted || (restricted && (switched || !dirty)));
+		/* User mode runs: the same, and that it runs is known */
 		assert(!(user && level == 0) ||
-		       (!unrestricted && restricted && !dirty))
+		       (!unrestricted && restricted && !dirty && control))
 	}
 }

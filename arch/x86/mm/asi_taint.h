@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Taints: what has happened on a CPU since its last flushes, and what of that
+ * calls for another one before something else runs there.
+ *
+ * A taint of control flow says whose code may have trained the CPU since the last
+ * control flush, one of data whose secrets may be in its caches and buffers since
+ * the last data flush. Both are about the process that is loaded, the guests that
+ * it runs, or others, which is what the first two become when another one is
+ * loaded. That no kernel secrets are mapped in the restricted address space is
+ * why its code leaves none.
+ *
+ * These are functions of a byte and know of no CPU: see asi_switch.c for who may
+ * come in between.
+ */
+#ifndef _X86_MM_ASI_TAINT_H
+#define _X86_MM_ASI_TAINT_H
+
+#include <linux/bits.h>
+#include <linux/types.h>
+
+#define ASI_CONTROL_USER	BIT(0)
+#define ASI_CONTROL_GUEST	BIT(1)
+#define ASI_CONTROL_OTHER	BIT(2)
+#define ASI_DATA_KERNEL		BIT(3)
+#define ASI_DATA_USER		BIT(4)
+#define ASI_DATA_GUEST		BIT(5)
+#define ASI_DATA_OTHER		BIT(6)
+
+#define ASI_CONTROL_TAINTS	(ASI_CONTROL_USER | ASI_CONTROL_GUEST | ASI_CONTROL_OTHER)
+#define ASI_DATA_TAINTS		(ASI_DATA_KERNEL | ASI_DATA_USER | ASI_DATA_GUEST | \
+				 ASI_DATA_OTHER)
+
+/* What may run. */
+enum asi_runs {
+	ASI_RUNS_KERNEL,	/* with all memory mapped */
+	ASI_RUNS_USER,
+	ASI_RUNS_GUEST,
+	ASI_NR_RUNS,
+};
+
+/**
+ * struct asi_policy - what it takes to run something, and what that does
+ * @steers:	control taints that it must not be steered by
+ * @leaks:	data taints that must not be left for it
+ * @leaves:	taints of its own
+ */
+struct asi_policy {
+	u8	steers;
+	u8	leaks;
+	u8	leaves;
+};
+
+extern const struct asi_policy asi_policies[ASI_NR_RUNS];
+
+/* The taints that have to be flushed before this runs. */
+static __always_inline u8 asi_taints_to_flush(u8 taints, const struct asi_policy *policy)
+{
+	return taints & (policy->steers | policy->leaks);
+}
+
+/* A flush clears all taints of its kind, whichever of them called for it. */
+static __always_inline u8 asi_taints_flushed(u8 flush)
+{
+	return (flush & ASI_CONTROL_TAINTS ? ASI_CONTROL_TAINTS : 0) |
+	       (flush & ASI_DATA_TAINTS ? ASI_DATA_TAINTS : 0);
+}
+
+/*
+ * Another process is loaded: who was the user, or its guest, is another one. What
+ * the new one has is within reach, whether its code is about to run or not.
+ */
+static __always_inline u8 asi_taints_switched(u8 taints)
+{
+	u8 others = ASI_DATA_USER;
+
+	if (taints & (ASI_CONTROL_USER | ASI_CONTROL_GUEST))
+		others |= ASI_CONTROL_OTHER;
+	if (taints & (ASI_DATA_USER | ASI_DATA_GUEST))
+		others |= ASI_DATA_OTHER;
+
+	return (taints & (ASI_CONTROL_OTHER | ASI_DATA_KERNEL | ASI_DATA_OTHER)) | others;
+}
+
+#endif /* _X86_MM_ASI_TAINT_H */

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KVM guests: that one has run on a CPU is known there, until the control flush
+ * of the next exit, see arch/x86/mm/asi_taint.h.
+ */
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+
+#include "asi.h"
+#include "kselftest_harness.h"
+
+#define CONTROL_GUEST	2
+#define CODE		0x1000
+
+/* The taints of a CPU, or -1. */
+static int taints(int state, int cpu)
+{
+	char buf[16384], word[32], *found;
+	ssize_t len;
+
+	len = pread(state, buf, sizeof(buf) - 1, 0);
+	if (len <= 0)
+		return -1;
+	buf[len] = 0;
+	snprintf(word, sizeof(word), "cpu=%d taints=", cpu);
+	found = strstr(buf, word);
+	return found ? strtol(found + strlen(word), NULL, 0) : -1;
+}
+
+FIXTURE(guest) {
+	int state, file, cpu;
+	int kvm, vm, vcpu;
+	struct kvm_run *run;
+};
+
+FIXTURE_SETUP(guest)
+{
+	/* out %al, $0x10; and again, without end */
+	static const char code[] = { 0xe6, 0x10, 0xeb, 0xfc };
+	struct kvm_userspace_memory_region region = {
+		.guest_phys_addr = CODE,
+		.memory_size = 4096,
+	};
+	struct kvm_regs regs = { .rip = CODE, .rflags = 2 };
+	struct kvm_sregs sregs;
+	char buf[4096] = { };
+	char *mem;
+
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	if (!asi_has_debugfs())
+		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
+	self->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (self->kvm < 0)
+		SKIP(return, "no KVM");
+	ASSERT_EQ(0, asi_pin_alone());
+	self->cpu = sched_getcpu();
+	self->state = asi_open_state();
+	ASSERT_LE(0, self->state);
+	self->file = memfd_create("asi", MFD_CLOEXEC);
+	ASSERT_EQ(sizeof(buf), write(self->file, buf, sizeof(buf)));
+
+	self->vm = ioctl(self->kvm, KVM_CREATE_VM, 0);
+	ASSERT_LE(0, self->vm);
+	mem = asi_fresh(4096);
+	ASSERT_NE(NULL, mem);
+	memcpy(mem, code, sizeof(code));
+	region.userspace_addr = (unsigned long)mem;
+	ASSERT_EQ(0, ioctl(self->vm, KVM_SET_USER_MEMORY_REGION, &region));
+	self->vcpu = ioctl(self->vm, KVM_CREATE_VCPU, 0);
+	ASSERT_LE(0, self->vcpu);
+	self->run = mmap(NULL, ioctl(self->kvm, KVM_GET_VCPU_MMAP_SIZE, 0),
+			 PROT_READ | PROT_WRITE, MAP_SHARED, self->vcpu, 0);
+	ASSERT_NE(MAP_FAILED, self->run);
+	ASSERT_EQ(0, ioctl(self->vcpu, KVM_GET_SREGS, &sregs));
+	sregs.cs.base = 0;
+	sregs.cs.selector = 0;
+	ASSERT_EQ(0, ioctl(self->vcpu, KVM_SET_SREGS, &sregs));
+	ASSERT_EQ(0, ioctl(self->vcpu, KVM_SET_REGS, &regs));
+}
+
+FIXTURE_TEARDOWN(guest)
+{
+}
+
+TEST_F(guest, taints_its_cpu)
+{
+	int i, tainted = 0;
+	char byte;
+
+	for (i = 0; i < 10; i++) {
+		/* An exit flushes. */
+		ASSERT_EQ(1, pread(self->file, &byte, 1, 0));
+		ASSERT_EQ(0, taints(self->state, self->cpu) & CONTROL_GUEST);
+
+		ASSERT_EQ(0, ioctl(self->vcpu, KVM_RUN, 0));
+		ASSERT_EQ(KVM_EXIT_IO, self->run->exit_reason);
+		tainted += !!(taints(self->state, self->cpu) & CONTROL_GUEST);
+	}
+	/* An interrupt may come in between and exit, but not each time. */
+	EXPECT_LE(5, tainted);
+}
+
+TEST_HARNESS_MAIN
