@@ -192,9 +192,9 @@ static __always_inline void asi_check(bool holds)
 }
 
 /*
- * User mode ran restricted, with the flushes done, and is known to have run. Had the return to it not
- * entered, it would have got no further than to its first instruction, which
- * cannot be executed on the unrestricted root.
+ * User mode ran restricted, with the flushes done, and is known to have run. Had
+ * the return to it not entered, it would have got no further than to its first
+ * instruction, which cannot be executed on the unrestricted root.
  *
  * Context: noinstr, as the first thing on an entry from user mode.
  */

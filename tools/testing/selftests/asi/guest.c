@@ -13,7 +13,7 @@
 #define CODE		0x1000
 
 /* The taints of a CPU, or -1. */
-static int taints(int state, int cpu)
+static int taints_of(int state, int cpu)
 {
 	char buf[16384], word[32], *found;
 	ssize_t len;
@@ -91,11 +91,11 @@ TEST_F(guest, taints_its_cpu)
 	for (i = 0; i < 10; i++) {
 		/* An exit flushes. */
 		ASSERT_EQ(1, pread(self->file, &byte, 1, 0));
-		ASSERT_EQ(0, taints(self->state, self->cpu) & CONTROL_GUEST);
+		ASSERT_EQ(0, taints_of(self->state, self->cpu) & CONTROL_GUEST);
 
 		ASSERT_EQ(0, ioctl(self->vcpu, KVM_RUN, 0));
 		ASSERT_EQ(KVM_EXIT_IO, self->run->exit_reason);
-		tainted += !!(taints(self->state, self->cpu) & CONTROL_GUEST);
+		tainted += !!(taints_of(self->state, self->cpu) & CONTROL_GUEST);
 	}
 	/* An interrupt may come in between and exit, but not each time. */
 	EXPECT_LE(5, tainted);
