@@ -25,11 +25,13 @@
  *  - an enter that is interrupted after its data flush would return to user
  *    mode with what the handler has read in the buffers. __asi_nmi_exit()
  *    therefore flushes whenever it goes back to the restricted root;
- *  - what a handler has flushed it leaves tainted, if that is how it was found.
- *    User mode, that it may have interrupted, goes on to taint without notice.
- *    An exit taints data when the unrestricted root is loaded, to which handlers
- *    return as it is. Had one interrupted it between the two, it would flush for
- *    nothing; the exit itself is never taken for one that has been flushed.
+ *  - what a handler has flushed it leaves tainted, if that is how it was found:
+ *    user mode, which it may have interrupted, goes on without tainting anew, and
+ *    a transition acts on the taints that it has read before.
+ *
+ * An exit taints data after it has loaded the unrestricted root. Before that there
+ * are no secrets to taint with, and after it a handler goes back to that root and
+ * flushes nothing.
  */
 #include <linux/asi.h>
 #include <linux/entry-common.h>
