@@ -8,7 +8,9 @@
 #include <linux/asi.h>
 #include <linux/cc_platform.h>
 #include <linux/cpu.h>
+#include <linux/device.h>
 #include <linux/init.h>
+#include <linux/jump_label.h>
 #include <linux/kasan.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
@@ -23,6 +25,7 @@
 #include <asm/setup.h>
 
 #include "asi_internal.h"
+#include "asi_taint.h"
 
 /*
  * A block of the page allocator is what the restricted direct map maps or does
@@ -34,7 +37,6 @@ static_assert(pageblock_order == PMD_SHIFT - PAGE_SHIFT);
 
 static struct asi_options asi_options __initdata = {
 	.on = IS_ENABLED(CONFIG_MITIGATION_ASI_DEFAULT_ON),
-	.flush = true,
 };
 
 /* Why it is off, or NULL. */
@@ -70,9 +72,13 @@ int asi_parse_options(const char *arg, struct asi_options *options)
 			new.on = true;
 			new.set = true;
 		} else if (is_word(arg, len, "flush=auto")) {
-			new.flush = true;
+			new.flush = ASI_FLUSH_AUTO;
 		} else if (is_word(arg, len, "flush=none")) {
-			new.flush = false;
+			new.flush = ASI_FLUSH_NONE;
+		} else if (is_word(arg, len, "flush=all")) {
+			new.flush = ASI_FLUSH_ALL;
+		} else if (is_word(arg, len, "both")) {
+			new.both = true;
 		} else {
 			return -EINVAL;
 		}
@@ -197,58 +203,184 @@ void __init asi_init(void)
 	}
 }
 
-/* Does this CPU have a bug that lets data be read out of its buffers? */
-static bool __init asi_needs_verw(void)
+/* What bugs.c wants transitions to flush, and the bugs that are left to them. */
+static u8 asi_requested __initdata;
+static u8 asi_flushes __ro_after_init;
+static u8 asi_taken_over __ro_after_init;
+static char asi_instead_of[64] __ro_after_init;
+
+/* The flushes that this CPU knows. */
+static u8 __init asi_available(void)
 {
-	return boot_cpu_has_bug(X86_BUG_MDS) || boot_cpu_has_bug(X86_BUG_TAA) ||
-	       boot_cpu_has_bug(X86_BUG_MMIO_STALE_DATA) ||
-	       boot_cpu_has_bug(X86_BUG_RFDS) || boot_cpu_has_bug(X86_BUG_TSA);
+	u8 flushes = ASI_FLUSH_RSB | ASI_FLUSH_BHB | ASI_FLUSH_VERW;
+
+	if (boot_cpu_has(X86_FEATURE_IBPB))
+		flushes |= ASI_FLUSH_IBPB | ASI_FLUSH_GUEST;
+	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D))
+		flushes |= ASI_FLUSH_L1D;
+	return flushes;
 }
 
-static bool __init asi_needs_control_flush(void)
+/**
+ * asi_request_flush - have transitions flush something
+ * @flushes:	ASI_FLUSH_*; what the CPU does not know is left out
+ */
+void __init asi_request_flush(u8 flushes)
 {
-	return boot_cpu_has_bug(X86_BUG_SPECTRE_V2) ||
-	       boot_cpu_has_bug(X86_BUG_RETBLEED) ||
-	       boot_cpu_has_bug(X86_BUG_SRSO);
+	asi_requested |= flushes;
+}
+
+/**
+ * asi_can_flush - may transitions flush what else had to be flushed every time?
+ * @flushes:	ASI_FLUSH_*, all of which are necessary
+ *
+ * Return: whether a mitigation that is always paid can stand down.
+ */
+bool __init asi_can_flush(u8 flushes)
+{
+	return asi_enabled() && !asi_options.both &&
+	       asi_options.flush != ASI_FLUSH_NONE && !(flushes & ~asi_available());
+}
+
+/**
+ * asi_take_over - have transitions flush something, in place of what is always paid
+ * @flushes:	ASI_FLUSH_*, for which asi_can_flush()
+ * @bug:	for the administrator
+ */
+void __init asi_take_over(u8 flushes, const char *bug)
+{
+	size_t len = strlen(asi_instead_of);
+
+	asi_request_flush(flushes);
+	asi_taken_over |= flushes;
+	scnprintf(asi_instead_of + len, sizeof(asi_instead_of) - len, " %s", bug);
+}
+
+/**
+ * asi_stands_in - has a mitigation that is always paid been replaced?
+ * @flushes:	ASI_FLUSH_*, by any of these
+ */
+bool asi_stands_in(u8 flushes)
+{
+	return asi_taken_over & flushes;
+}
+
+static unsigned long __init asi_vectors(void)
+{
+	unsigned long vectors = 0;
+	int i;
+
+	for (i = 0; i < NR_CPU_ATTACK_VECTORS; i++) {
+		if (asi_options.flush == ASI_FLUSH_ALL || cpu_attack_vector_mitigated(i))
+			vectors |= BIT(i);
+	}
+	return vectors;
+}
+
+static const struct {
+	u8 flush;
+	struct static_key_false *key;
+	const char *name;
+} asi_flush_table[] = {
+	{ ASI_FLUSH_IBPB,	&asi_flush_ibpb,	" IBPB" },
+	{ ASI_FLUSH_RSB,	&asi_flush_rsb,		" return buffer" },
+	{ ASI_FLUSH_BHB,	&asi_flush_bhb,		" branch history" },
+	{ ASI_FLUSH_L1D,	&asi_flush_l1d,		" L1D" },
+	{ ASI_FLUSH_VERW,	&asi_flush_verw,	" VERW" },
+};
+
+static ssize_t asi_show_flushes(char *buf, size_t size, u8 flushes)
+{
+	ssize_t len = 0;
+	int i;
+
+	if (!(asi_flushes & flushes))
+		return scnprintf(buf, size, " nothing");
+	for (i = 0; i < ARRAY_SIZE(asi_flush_table); i++) {
+		if (asi_flush_table[i].flush & asi_flushes & flushes)
+			len += scnprintf(buf + len, size - len, "%s",
+					 asi_flush_table[i].name);
+	}
+	return len;
+}
+
+/* One line, for the log and for the administrator. */
+static ssize_t asi_show_status(char *buf, size_t size)
+{
+	ssize_t len;
+
+	if (!asi_enabled())
+		return scnprintf(buf, size, "off: %s\n", asi_off_reason);
+
+	len = scnprintf(buf, size, "on for processes%s; flush on exit:",
+			cpu_feature_enabled(X86_FEATURE_PTI) ? ", with KPTI" : "");
+	len += asi_show_flushes(buf + len, size - len, ASI_FLUSH_CONTROL_ALL);
+	len += scnprintf(buf + len, size - len, ", on enter:");
+	len += asi_show_flushes(buf + len, size - len, ASI_FLUSH_DATA_ALL);
+	if (asi_flushes & ASI_FLUSH_GUEST)
+		len += scnprintf(buf + len, size - len, ", after guests: IBPB");
+	if (asi_instead_of[0])
+		len += scnprintf(buf + len, size - len, "; instead of the mitigation of:%s",
+				 asi_instead_of);
+	len += scnprintf(buf + len, size - len, "\n");
+	return len;
 }
 
 /**
  * asi_select_flushes - choose what transitions flush, and say what is on
  *
- * By the bugs and features of the boot CPU, before other CPUs come up.
+ * After mitigations have been chosen, and with them what is requested here; before
+ * other CPUs come up.
  */
 void __init asi_select_flushes(void)
 {
-	bool ibpb, rsb, verw, l1d;
+	char status[256];
+	int i;
 
-	if (!asi_enabled()) {
-		pr_info("off: %s\n", asi_off_reason);
-		return;
+	if (asi_enabled() && asi_options.flush != ASI_FLUSH_NONE) {
+		asi_flushes = asi_requested;
+		/* Entries and exits do so by themselves, but for one between the two. */
+		if (boot_cpu_has(X86_FEATURE_ENTRY_IBPB) && !(asi_flushes & ASI_FLUSH_GUEST))
+			asi_flushes &= ~(ASI_FLUSH_IBPB | ASI_FLUSH_RSB);
+		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))
+			asi_flushes &= ~ASI_FLUSH_VERW;
+		if (asi_options.flush == ASI_FLUSH_ALL)
+			asi_flushes = ~0;
+		asi_flushes &= asi_available();
+		/* write_ibpb() fills the buffer itself on CPUs with this bug. */
+		if ((asi_flushes & ASI_FLUSH_IBPB) &&
+		    (boot_cpu_has(X86_FEATURE_AMD_IBPB_RET) ||
+		     boot_cpu_has_bug(X86_BUG_IBPB_NO_RET)))
+			asi_flushes &= ~ASI_FLUSH_RSB;
 	}
 
-	ibpb = asi_options.flush && asi_needs_control_flush() &&
-	       boot_cpu_has(X86_FEATURE_IBPB);
-	/* write_ibpb() fills the buffer itself on CPUs with this bug. */
-	rsb = asi_options.flush && asi_needs_control_flush() &&
-	      !(ibpb && (boot_cpu_has(X86_FEATURE_AMD_IBPB_RET) ||
-			 boot_cpu_has_bug(X86_BUG_IBPB_NO_RET)));
-	verw = asi_options.flush && asi_needs_verw();
-	l1d = asi_options.flush && boot_cpu_has_bug(X86_BUG_L1TF) &&
-	      boot_cpu_has(X86_FEATURE_FLUSH_L1D);
+	for (i = 0; i < ARRAY_SIZE(asi_flush_table); i++) {
+		if (asi_flushes & asi_flush_table[i].flush)
+			static_branch_enable(asi_flush_table[i].key);
+	}
+	for (i = 0; i < ASI_NR_RUNS; i++)
+		asi_policies[i] = asi_policy(i, asi_vectors(), asi_flushes & ASI_FLUSH_GUEST);
 
-	if (ibpb)
-		static_branch_enable(&asi_flush_ibpb);
-	if (rsb)
-		static_branch_enable(&asi_flush_rsb);
-	if (verw)
-		static_branch_enable(&asi_flush_verw);
-	if (l1d)
-		static_branch_enable(&asi_flush_l1d);
-
-	pr_info("on for processes%s; flush on exit:%s%s%s, on enter:%s%s%s\n",
-		cpu_feature_enabled(X86_FEATURE_PTI) ? ", with KPTI" : "",
-		ibpb ? " IBPB" : "", rsb ? " return buffer" : "",
-		ibpb || rsb ? "" : " nothing",
-		l1d ? " L1D" : "", verw ? " VERW" : "",
-		l1d || verw ? "" : " nothing");
+	asi_show_status(status, sizeof(status));
+	pr_info("%s", status);
 }
+
+static ssize_t asi_show(struct device *dev, struct device_attribute *attr, char *buf)
+{
+	return asi_show_status(buf, PAGE_SIZE);
+}
+static struct device_attribute dev_attr_asi = __ATTR(asi, 0444, asi_show, NULL);
+
+/* /sys/devices/system/cpu/asi */
+static int __init asi_sysfs_init(void)
+{
+	struct device *root = bus_get_dev_root(&cpu_subsys);
+	int err;
+
+	if (!root)
+		return -ENODEV;
+	err = device_create_file(root, &dev_attr_asi);
+	put_device(root);
+	return err;
+}
+late_initcall(asi_sysfs_init);

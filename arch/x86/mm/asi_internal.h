@@ -12,12 +12,19 @@
  * struct asi_options - what the administrator asked for with asi=
  * @on:		use the restricted address space
  * @set:	@on was given on the command line
- * @flush:	flush at transitions what this CPU's bugs call for
+ * @both:	no other mitigation stands down
+ * @flush:	at transitions: what mitigations call for, nothing, or whatever this
+ *		CPU knows
  */
 struct asi_options {
 	bool	on;
 	bool	set;
-	bool	flush;
+	bool	both;
+	enum {
+		ASI_FLUSH_AUTO,
+		ASI_FLUSH_NONE,
+		ASI_FLUSH_ALL,
+	} flush;
 };
 
 int asi_parse_options(const char *arg, struct asi_options *options);
@@ -25,6 +32,7 @@ int asi_parse_options(const char *arg, struct asi_options *options);
 /* The flushes of a transition, chosen at boot and in use while set. */
 DECLARE_STATIC_KEY_FALSE(asi_flush_ibpb);
 DECLARE_STATIC_KEY_FALSE(asi_flush_rsb);
+DECLARE_STATIC_KEY_FALSE(asi_flush_bhb);
 DECLARE_STATIC_KEY_FALSE(asi_flush_verw);
 DECLARE_STATIC_KEY_FALSE(asi_flush_l1d);
 

@@ -56,23 +56,11 @@ DEFINE_PER_CPU(struct asi_cpu, asi_cpu) = {
 	.todo = ASI_TODO_ENTER,
 };
 
-const struct asi_policy asi_policies[ASI_NR_RUNS] = {
-	[ASI_RUNS_KERNEL] = {
-		.steers = ASI_CONTROL_TAINTS,
-		.leaves = ASI_DATA_KERNEL,
-	},
-	[ASI_RUNS_USER] = {
-		/* What its guest has is in memory of its own. */
-		.leaks	= ASI_DATA_KERNEL | ASI_DATA_OTHER,
-		.leaves	= ASI_CONTROL_USER | ASI_DATA_USER,
-	},
-	[ASI_RUNS_GUEST] = {
-		.leaves	= ASI_CONTROL_GUEST | ASI_DATA_GUEST,
-	},
-};
+struct asi_policy asi_policies[ASI_NR_RUNS] __ro_after_init;
 
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_ibpb);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_rsb);
+DEFINE_STATIC_KEY_FALSE_RO(asi_flush_bhb);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_verw);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_l1d);
 
@@ -87,13 +75,16 @@ static __always_inline void asi_flush_control(void)
 {
 	bool ibpb = static_branch_unlikely(&asi_flush_ibpb);
 	bool rsb = static_branch_unlikely(&asi_flush_rsb);
+	bool bhb = static_branch_unlikely(&asi_flush_bhb);
 
-	/* IBPB first: it may leave entries in the return buffer. */
+	/* IBPB first: it may leave entries in the return buffer, and history. */
 	if (ibpb)
 		indirect_branch_prediction_barrier();
 	if (rsb)
 		asi_fill_return_buffer();
-	if (ibpb || rsb)
+	if (bhb)
+		clear_bhb_loop();
+	if (ibpb || rsb || bhb)
 		asi_count(ASI_FLUSH_CONTROL);
 }
 
@@ -354,16 +345,21 @@ noinstr void asi_switch_taints(const struct mm_struct *next)
 		return;
 
 	asi_taint(asi_taints_switched(this_cpu_read(asi_cpu.taints)));
-	asi_untaint(ASI_CONTROL_USER | ASI_CONTROL_GUEST | ASI_DATA_GUEST);
+	asi_untaint(ASI_CONTROL_USER | ASI_DATA_GUEST);
 	/* User mode of @next may have to flush, and taints anew. */
 	this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
 	this_cpu_write(asi_cpu.tainted_by, id);
 }
 
-/* Not after it has run: the first thing then may be an NMI that exits. */
+/*
+ * Not after it has run: the first thing then may be an NMI that exits. That user
+ * mode must not be steered by what it leaves is a matter of the next return to it.
+ */
 noinstr void __asi_taint_guest(void)
 {
 	asi_taint(asi_policies[ASI_RUNS_GUEST].leaves);
+	if (asi_policies[ASI_RUNS_USER].steers)
+		this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
 }
 EXPORT_SYMBOL_FOR_KVM(__asi_taint_guest);
 

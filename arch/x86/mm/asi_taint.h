@@ -7,8 +7,9 @@
  * control flush, one of data whose secrets may be in its caches and buffers since
  * the last data flush. Both are about the process that is loaded, the guests that
  * it runs, or others, which is what the first two become when another one is
- * loaded. That no kernel secrets are mapped in the restricted address space is
- * why its code leaves none.
+ * loaded. But whose guest has trained the CPU makes no difference: user mode is to
+ * be steered by none. That no kernel secrets are mapped in the restricted address
+ * space is why its code leaves none.
  *
  * These are functions of a byte and know of no CPU: see asi_switch.c for who may
  * come in between.
@@ -17,6 +18,7 @@
 #define _X86_MM_ASI_TAINT_H
 
 #include <linux/bits.h>
+#include <linux/cpu.h>
 #include <linux/types.h>
 
 #define ASI_CONTROL_USER	BIT(0)
@@ -51,7 +53,46 @@ struct asi_policy {
 	u8	leaves;
 };
 
-extern const struct asi_policy asi_policies[ASI_NR_RUNS];
+extern struct asi_policy asi_policies[ASI_NR_RUNS];
+
+/**
+ * asi_policy - what follows from what the administrator wants to be protected
+ * @runs:	what is about to run
+ * @vectors:	BIT(enum cpu_attack_vectors) each
+ * @guest_user:	user mode must not be steered by guests (the VMSCAPE bug)
+ */
+static inline struct asi_policy
+asi_policy(enum asi_runs runs, unsigned long vectors, bool guest_user)
+{
+	struct asi_policy policy = {};
+
+	switch (runs) {
+	case ASI_RUNS_KERNEL:
+		if (vectors & BIT(CPU_MITIGATE_USER_KERNEL))
+			policy.steers |= ASI_CONTROL_USER | ASI_CONTROL_OTHER;
+		if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
+			policy.steers |= ASI_CONTROL_GUEST;
+		policy.leaves = ASI_DATA_KERNEL;
+		break;
+	case ASI_RUNS_USER:
+		if (guest_user)
+			policy.steers = ASI_CONTROL_GUEST;
+		/*
+		 * With all memory mapped, the kernel has had that of any process.
+		 * What the guest of this one has is in memory of its own.
+		 */
+		if (vectors & (BIT(CPU_MITIGATE_USER_KERNEL) | BIT(CPU_MITIGATE_USER_USER)))
+			policy.leaks = ASI_DATA_KERNEL | ASI_DATA_OTHER;
+		policy.leaves = ASI_CONTROL_USER | ASI_DATA_USER;
+		break;
+	case ASI_RUNS_GUEST:
+		policy.leaves = ASI_CONTROL_GUEST | ASI_DATA_GUEST;
+		break;
+	case ASI_NR_RUNS:
+		break;
+	}
+	return policy;
+}
 
 /* The taints that have to be flushed before this runs. */
 static __always_inline u8 asi_taints_to_flush(u8 taints, const struct asi_policy *policy)
@@ -67,19 +108,20 @@ static __always_inline u8 asi_taints_flushed(u8 flush)
 }
 
 /*
- * Another process is loaded: who was the user, or its guest, is another one. What
- * the new one has is within reach, whether its code is about to run or not.
+ * Another process is loaded: who was the user is another one. What the new one has
+ * is within reach, whether its code is about to run or not.
  */
 static __always_inline u8 asi_taints_switched(u8 taints)
 {
 	u8 others = ASI_DATA_USER;
 
-	if (taints & (ASI_CONTROL_USER | ASI_CONTROL_GUEST))
+	if (taints & ASI_CONTROL_USER)
 		others |= ASI_CONTROL_OTHER;
 	if (taints & (ASI_DATA_USER | ASI_DATA_GUEST))
 		others |= ASI_DATA_OTHER;
 
-	return (taints & (ASI_CONTROL_OTHER | ASI_DATA_KERNEL | ASI_DATA_OTHER)) | others;
+	return (taints & (ASI_CONTROL_GUEST | ASI_CONTROL_OTHER |
+			  ASI_DATA_KERNEL | ASI_DATA_OTHER)) | others;
 }
 
 #endif /* _X86_MM_ASI_TAINT_H */

@@ -76,25 +76,25 @@ static void expect_reach(struct kunit *test, const void *address, bool restricte
 static const struct {
 	const char	*arg;
 	int		ret;
-	bool		on, set, flush;
+	struct asi_options is;
 } parse_cases[] = {
-	/* the state before is on=false, set=false, flush=true */
-	{ "on",			0,	 true,	true,	true  },
-	{ "off",		0,	 false, true,	true  },
-	{ "on,flush=none",	0,	 true,	true,	false },
-	{ "flush=none,on",	0,	 true,	true,	false },
-	{ "flush=none",		0,	 false, false,	false },
-	{ "off,on",		0,	 true,	true,	true  },
-	{ "flush=none,flush=auto", 0,	 false, false,	true  },
-	{ "",			-EINVAL, false, false,	true  },
-	{ NULL,			-EINVAL, false, false,	true  },
-	{ "of",			-EINVAL, false, false,	true  },
-	{ "offf",		-EINVAL, false, false,	true  },
-	{ "on,",		-EINVAL, false, false,	true  },
-	{ ",on",		-EINVAL, false, false,	true  },
-	{ "on,bogus",		-EINVAL, false, false,	true  },
-	{ "on,flush=",		-EINVAL, false, false,	true  },
-	{ "ON",			-EINVAL, false, false,	true  },
+	{ "on",			0,	 { .on = true, .set = true } },
+	{ "off",		0,	 { .set = true } },
+	{ "on,flush=none",	0,	 { .on = true, .set = true, .flush = ASI_FLUSH_NONE } },
+	{ "flush=none,on",	0,	 { .on = true, .set = true, .flush = ASI_FLUSH_NONE } },
+	{ "flush=none",		0,	 { .flush = ASI_FLUSH_NONE } },
+	{ "flush=all,both",	0,	 { .flush = ASI_FLUSH_ALL, .both = true } },
+	{ "off,on",		0,	 { .on = true, .set = true } },
+	{ "flush=none,flush=auto", 0,	 { } },
+	{ "",			-EINVAL, { } },
+	{ NULL,			-EINVAL, { } },
+	{ "of",			-EINVAL, { } },
+	{ "offf",		-EINVAL, { } },
+	{ "on,",		-EINVAL, { } },
+	{ ",on",		-EINVAL, { } },
+	{ "on,bogus",		-EINVAL, { } },
+	{ "both,on,flush=",	-EINVAL, { } },
+	{ "ON",			-EINVAL, { } },
 };
 
 static void test_parse(struct kunit *test)
@@ -102,14 +102,16 @@ static void test_parse(struct kunit *test)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(parse_cases); i++) {
-		struct asi_options options = { .flush = true };
+		const struct asi_options *is = &parse_cases[i].is;
+		struct asi_options options = { };
 		const char *arg = parse_cases[i].arg;
 
 		KUNIT_EXPECT_EQ_MSG(test, parse_cases[i].ret,
 				    asi_parse_options(arg, &options), "'%s'", arg);
-		KUNIT_EXPECT_EQ_MSG(test, parse_cases[i].on, options.on, "'%s'", arg);
-		KUNIT_EXPECT_EQ_MSG(test, parse_cases[i].set, options.set, "'%s'", arg);
-		KUNIT_EXPECT_EQ_MSG(test, parse_cases[i].flush, options.flush, "'%s'", arg);
+		KUNIT_EXPECT_EQ_MSG(test, is->on, options.on, "'%s'", arg);
+		KUNIT_EXPECT_EQ_MSG(test, is->set, options.set, "'%s'", arg);
+		KUNIT_EXPECT_EQ_MSG(test, is->both, options.both, "'%s'", arg);
+		KUNIT_EXPECT_EQ_MSG(test, is->flush, options.flush, "'%s'", arg);
 	}
 }
 
@@ -1374,24 +1376,17 @@ static void test_taints(struct kunit *test)
 		char *flushed;		/* the flush that it demands is done */
 	} table[NR_TAINTS] = {
 		{ "O",	"UGO"	},	/* U */
-		{ "O",	"UGO"	},	/* G */
+		{ "G",	"UGO"	},	/* G */
 		{ "O",	"UGO"	},	/* O */
 		{ "k",	"kugo"	},	/* k */
 		{ "o",	"kugo"	},	/* u */
 		{ "o",	"kugo"	},	/* g */
 		{ "o",	"kugo"	},	/* o */
 	};
-	static const struct {
-		char *demands;
-		char *leaves;
-	} runs[ASI_NR_RUNS] = {
-		[ASI_RUNS_KERNEL] = { "UGO",	"k"  },
-		[ASI_RUNS_USER]	  = { "ko",	"Uu" },
-		[ASI_RUNS_GUEST]  = { "",	"Gg" },
-	};
-	unsigned int taints, i, run;
+	unsigned int taints, i;
 
 	for (taints = 0; taints < BIT(NR_TAINTS); taints++) {
+		struct asi_policy any = { .steers = 0x21, .leaks = 0x48 };
 		u8 switched = taints_of("u"), flushed = 0;
 
 		for (i = 0; i < NR_TAINTS; i++) {
@@ -1402,17 +1397,60 @@ static void test_taints(struct kunit *test)
 		}
 		KUNIT_EXPECT_EQ(test, asi_taints_switched(taints), switched);
 		KUNIT_EXPECT_EQ(test, asi_taints_flushed(taints), flushed);
-
-		for (run = 0; run < ASI_NR_RUNS; run++)
-			KUNIT_EXPECT_EQ(test,
-					asi_taints_to_flush(taints, &asi_policies[run]),
-					taints & taints_of(runs[run].demands));
+		KUNIT_EXPECT_EQ(test, asi_taints_to_flush(taints, &any), taints & 0x69);
 	}
-	for (run = 0; run < ASI_NR_RUNS; run++)
-		KUNIT_EXPECT_EQ(test, asi_policies[run].leaves, taints_of(runs[run].leaves));
+}
+
+/* What each attack vector calls for, alone and with any others. */
+static void test_policies(struct kunit *test)
+{
+	static const char * const leaves[ASI_NR_RUNS] = {
+		[ASI_RUNS_KERNEL] = "k",
+		[ASI_RUNS_USER]	  = "Uu",
+		[ASI_RUNS_GUEST]  = "Gg",
+	};
+	static const char * const demands[ASI_NR_RUNS][NR_CPU_ATTACK_VECTORS + 1] = {
+		[ASI_RUNS_KERNEL] = {
+			[CPU_MITIGATE_USER_KERNEL]	= "UO",
+			[CPU_MITIGATE_USER_USER]	= "",
+			[CPU_MITIGATE_GUEST_HOST]	= "G",
+			[CPU_MITIGATE_GUEST_GUEST]	= "",
+			[NR_CPU_ATTACK_VECTORS]		= "",
+		},
+		[ASI_RUNS_USER] = {
+			[CPU_MITIGATE_USER_KERNEL]	= "ko",
+			[CPU_MITIGATE_USER_USER]	= "ko",
+			[CPU_MITIGATE_GUEST_HOST]	= "",
+			[CPU_MITIGATE_GUEST_GUEST]	= "",
+			/* guests must not steer user mode */
+			[NR_CPU_ATTACK_VECTORS]		= "G",
+		},
+		[ASI_RUNS_GUEST] = { "", "", "", "", "" },
+	};
+	unsigned long vectors;
+	int run, i;
+
+	for (run = 0; run < ASI_NR_RUNS; run++) {
+		for (vectors = 0; vectors < BIT(NR_CPU_ATTACK_VECTORS + 1); vectors++) {
+			struct asi_policy policy =
+				asi_policy(run, vectors, vectors & BIT(NR_CPU_ATTACK_VECTORS));
+			u8 all = 0;
+
+			for (i = 0; i <= NR_CPU_ATTACK_VECTORS; i++) {
+				if (vectors & BIT(i))
+					all |= taints_of(demands[run][i]);
+			}
+			KUNIT_EXPECT_EQ(test, policy.steers, all & ASI_CONTROL_TAINTS);
+			KUNIT_EXPECT_EQ(test, policy.leaks, all & ASI_DATA_TAINTS);
+			KUNIT_EXPECT_EQ(test, policy.leaves, taints_of(leaves[run]));
+		}
+	}
 }
 
 enum step { ENTER, TOUCH, EXIT, GUEST, UNDO, LOAD, LOAD_NONE, LOAD_OTHER };
+
+/* What a guest leaves to be done, if it must not steer user mode. */
+#define TODO_GUEST	BIT(7)
 
 static void take_step(enum step step, const u8 *sensitive, struct mm_struct *mm,
 		      struct mm_struct *other)
@@ -1463,8 +1501,8 @@ static void test_taints_of_transitions(struct kunit *test)
 		{ TOUCH,	"ku",	ASI_TODO_ENTER,		true,	false },
 		{ EXIT,		"ku",	ASI_TODO_ENTER,		false,	false },
 		{ ENTER,	"Uu",	0,			false,	true  },
-		{ GUEST,	"UGug",	0,			false,	false },
-		{ EXIT,		"kug",	ASI_TODO_ENTER,		true,	false },
+		{ GUEST,	"UGug",	TODO_GUEST,		false,	false },
+		{ EXIT,		"kug",	ASI_TODO_ENTER | TODO_GUEST, true, false },
 		{ LOAD_OTHER,	"kou",	ASI_TODO_ENTER | ASI_TODO_TAINT, false,	false },
 		{ ENTER,	"Uu",	0,			false,	true  },
 		{ LOAD,		"Oou",	ASI_TODO_TAINT,		false,	false },
@@ -1474,16 +1512,17 @@ static void test_taints_of_transitions(struct kunit *test)
 		{ ENTER,	"UOu",	0,			false,	false },
 		{ LOAD_NONE,	"UOu",	0,			false,	false },
 		{ UNDO,		"ku",	ASI_TODO_ENTER,		true,	false },
-		{ GUEST,	"Gkug",	ASI_TODO_ENTER,		false,	false },
-		{ LOAD,		"kug",	ASI_TODO_ENTER,		true,	false },
+		{ GUEST,	"Gkug",	ASI_TODO_ENTER | TODO_GUEST, false, false },
+		{ LOAD,		"kug",	ASI_TODO_ENTER | TODO_GUEST, true, false },
 		{ ENTER,	"Uu",	0,			false,	true  },
 		{ EXIT,		"ku",	ASI_TODO_ENTER,		true,	false },
 	};
 	bool control = static_key_enabled(&asi_flush_ibpb) ||
-		       static_key_enabled(&asi_flush_rsb);
+		       static_key_enabled(&asi_flush_rsb) ||
+		       static_key_enabled(&asi_flush_bhb);
 	bool data = static_key_enabled(&asi_flush_l1d) ||
 		    static_key_enabled(&asi_flush_verw);
-	u8 taints[ARRAY_SIZE(steps)], todo[ARRAY_SIZE(steps)];
+	u8 taints[ARRAY_SIZE(steps)], todo[ARRAY_SIZE(steps)], expected;
 	int flushed[ARRAY_SIZE(steps) + 1][2], i;
 	struct mm_struct *mm, *other;
 	struct page *page;
@@ -1522,7 +1561,10 @@ static void test_taints_of_transitions(struct kunit *test)
 				    steps[i].control && control, "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][1] - flushed[i][1],
 				    steps[i].data && data, "step %d", i);
-		KUNIT_EXPECT_EQ_MSG(test, todo[i], steps[i].todo, "step %d", i);
+		expected = steps[i].todo & ~TODO_GUEST;
+		if ((steps[i].todo & TODO_GUEST) && asi_policies[ASI_RUNS_USER].steers)
+			expected |= ASI_TODO_TAINT;
+		KUNIT_EXPECT_EQ_MSG(test, todo[i], expected, "step %d", i);
 	}
 }
 
@@ -1662,6 +1704,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_expose),
 	KUNIT_CASE(test_expose_nothing),
 	KUNIT_CASE(test_taints),
+	KUNIT_CASE(test_policies),
 	KUNIT_CASE(test_taints_of_transitions),
 	KUNIT_CASE(test_nmi_restores),
 	KUNIT_CASE(test_fault_rejects),

@@ -30,6 +30,17 @@
 
 struct pt_regs;
 
+/* What transitions may flush */
+#define ASI_FLUSH_IBPB		BIT(0)
+#define ASI_FLUSH_RSB		BIT(1)	/* return predictions */
+#define ASI_FLUSH_BHB		BIT(2)	/* branch history */
+#define ASI_FLUSH_GUEST		BIT(3)	/* IBPB between a guest and user mode */
+#define ASI_FLUSH_L1D		BIT(4)
+#define ASI_FLUSH_VERW		BIT(5)
+
+#define ASI_FLUSH_CONTROL_ALL	(ASI_FLUSH_IBPB | ASI_FLUSH_RSB | ASI_FLUSH_BHB)
+#define ASI_FLUSH_DATA_ALL	(ASI_FLUSH_L1D | ASI_FLUSH_VERW)
+
 #ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
 
 #define ASI_CR3_RESTRICTED	BIT(PAGE_SHIFT + 1)
@@ -283,6 +294,10 @@ void asi_exit(void);
 
 /* Boot: asi.c */
 void __init asi_check_boottime(void);
+void __init asi_request_flush(u8 flushes);
+bool __init asi_can_flush(u8 flushes);
+void __init asi_take_over(u8 flushes, const char *bug);
+bool asi_stands_in(u8 flushes);
 void __init asi_select_flushes(void);
 
 /* The restricted direct map: asi_directmap.c */
@@ -323,6 +338,10 @@ static __always_inline void asi_restore_cr2(unsigned long cr2) { }
 static inline void asi_cpu_reset(void) { }
 static inline void asi_exit(void) { }
 static inline void asi_check_boottime(void) { }
+static inline void asi_request_flush(u8 flushes) { }
+static inline bool asi_can_flush(u8 flushes) { return false; }
+static inline void asi_take_over(u8 flushes, const char *bug) { }
+static inline bool asi_stands_in(u8 flushes) { return false; }
 static inline unsigned long asi_cr3_unrestricted(unsigned long cr3) { return cr3; }
 static inline unsigned long asi_current_cr3(unsigned long cr3) { return cr3; }
 static inline void asi_select_flushes(void) { }

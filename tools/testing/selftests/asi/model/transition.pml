@@ -15,7 +15,8 @@
  *			process that was loaded before
  *
  * Of taints there is one of each kind: of whose code or data it is makes no
- * difference to who may come in between (KUnit has the rest).
+ * difference to who may come in between (KUnit has the rest). But for those of
+ * guests, by which user mode must not be steered, as on CPUs with VMSCAPE.
  *
  * Speculation is taken at its worst: it does at once whatever it can. While the
  * unrestricted root is loaded all that there is to read is read, again and
@@ -31,6 +32,7 @@
 bool restricted;		/* CR3: which root is loaded */
 bool bp;
 bool rsb;
+bool guest_bp;			/* some of that by a guest */
 bool l1d = true;
 bool buffers = true;
 byte level;			/* handlers on top of each other */
@@ -38,6 +40,7 @@ byte level;			/* handlers on top of each other */
 bool unrestricted = true;	/* ASI_TODO_ENTER in asi_cpu.todo, the intent */
 bool switched;			/* ASI_TODO_TAINT there */
 bool control;			/* asi_cpu.taints */
+bool guest;
 bool data = true;
 bool user;			/* the task is in user mode */
 
@@ -57,9 +60,9 @@ inline asi_flush_control()
 {
 #ifdef BREAK_IBPB_LAST
 	rsb = false;
-	d_step { bp = false; rsb = true }
+	d_step { bp = false; guest_bp = false; rsb = true }
 #else
-	d_step { bp = false; rsb = true }	/* IBPB may leave entries there */
+	d_step { bp = false; guest_bp = false; rsb = true }	/* IBPB may leave entries there */
 	rsb = false				/* asi_fill_return_buffer() */
 #endif
 }
@@ -80,18 +83,26 @@ inline asi_flush_data()
 inline asi_flush_before_kernel()
 {
 	if
-	:: control ->
+	:: control || guest ->
 #ifdef BREAK_UNTAINT_CONTROL_FIRST
-		control = false;
+		d_step { control = false; guest = false };
 #endif
 		asi_flush_control();
-		control = false
+		d_step { control = false; guest = false }
 	:: else
 	fi
 }
 
 inline asi_flush_before_user()
 {
+#ifndef BREAK_USER_STEERED
+	if
+	:: guest ->
+		asi_flush_control();
+		d_step { control = false; guest = false }
+	:: else
+	fi;
+#endif
 	if
 	:: data ->
 		asi_flush_data();
@@ -205,6 +216,9 @@ inline asi_switch_taints()
 #ifndef BREAK_SWITCH_TAINTS_NOT
 	data = true;
 #endif
+#ifdef BREAK_SWITCH_DROPS_GUEST
+	guest = false;
+#endif
 #ifndef BREAK_SWITCH_UNNOTICED
 	switched = true
 #else
@@ -257,12 +271,15 @@ active proctype task() provided (level == 0)
 			 * the unrestricted root is not covered yet.
 			 */
 #ifndef BREAK_GUEST_TAINTS_LATE
-			control = true;		/* asi_taint_guest() */
+			guest = true;		/* asi_taint_guest() */
 #endif
-			d_step { bp = true; rsb = true; mov_cr3(value) }
+#ifndef BREAK_GUEST_UNNOTICED
+			switched = true;
+#endif
+			d_step { bp = true; rsb = true; guest_bp = true; mov_cr3(value) }
 #ifdef BREAK_GUEST_TAINTS_LATE
 			;
-			control = true
+			guest = true
 #endif
 		fi;
 		value = false
@@ -273,7 +290,7 @@ active proctype task() provided (level == 0)
 active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 {
 	bool faulted, to_restricted, found_restricted, found_unrestricted;
-	bool found_switched, found_control, found_data;
+	bool found_switched, found_control, found_guest, found_data;
 	bool was_restricted, was_unrestricted;	/* what is really so */
 
 	do
@@ -291,6 +308,7 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 		found_switched = switched;
 		found_restricted = restricted;
 		found_control = control;
+		found_guest = guest;
 		found_data = data;
 
 		/* The handler. It may use_temporary_mm(), if it is kgdb's. */
@@ -317,7 +335,11 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 		fi;
 #endif
 #ifndef BREAK_NMI_TAINTS_LOST
-		d_step { control = control || found_control; data = data || found_data };
+		d_step {
+			control = control || found_control;
+			guest = guest || found_guest;
+			data = data || found_data
+		};
 #endif
 #ifdef BREAK_NMI_CLEARS_INTENT
 		unrestricted = false;
@@ -333,6 +355,7 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 			found_unrestricted = false;
 			found_switched = false;
 			found_control = false;
+			found_guest = false;
 			found_data = false;
 			was_restricted = false;
 			was_unrestricted = false;
@@ -348,14 +371,14 @@ active proctype monitor()
 		!((restricted || !trained) &&
 		  (unrestricted || (restricted && (switched || !dirty))) &&
 		  (!(user && level == 0) ||
-		   (!unrestricted && restricted && !dirty && control)))
+		   (!unrestricted && restricted && !dirty && control && !guest_bp)))
 		->
 		/* No secrets in reach of what untrusted code has trained */
 		assert(restricted || !trained);
 		/* The intent is clear: all flushes of an enter are done */
 		assert(unrestricted || (restricted && (switched || !dirty)));
-		/* User mode runs: the same, and that it runs is known */
+		/* User mode runs: the same, that it runs is known, and guests have no say */
 		assert(!(user && level == 0) ||
-		       (!unrestricted && restricted && !dirty && control))
+		       (!unrestricted && restricted && !dirty && control && !guest_bp))
 	}
 }

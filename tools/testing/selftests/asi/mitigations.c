@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Say what mitigates which bug: what the kernel says, in a line "NAME: TEXT" for each
+ * file, and what it has patched into its entry code, "entry NAME: COUNT" for what
+ * each way into the kernel or out of it would have to do. scripts/mitigations boots
+ * guests that run this.
+ */
+#include <dirent.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CPU "/sys/devices/system/cpu"
+
+static void show(const char *dir, const char *name)
+{
+	char path[512], buf[512];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	file = fopen(path, "r");
+	if (!file || !fgets(buf, sizeof(buf), file))
+		printf("%s: cannot be read\n", name);
+	else
+		printf("%s: %s", name, buf);
+	if (file)
+		fclose(file);
+}
+
+static uint64_t symbol(const char *name)
+{
+	FILE *file = fopen("/proc/kallsyms", "r");
+	unsigned long long address, found = 0;
+	char word[256];
+
+	while (file && fscanf(file, "%llx %*c %255s%*[^\n]", &address, word) == 2) {
+		if (!strcmp(word, name)) {
+			found = address;
+			break;
+		}
+	}
+	if (file)
+		fclose(file);
+	if (!found) {
+		printf("no symbol %s\n", name);
+		exit(1);
+	}
+	return found;
+}
+
+static unsigned char *kernel_text(uint64_t start, size_t size)
+{
+	int i, file = open("/proc/kcore", O_RDONLY);
+	unsigned char *text = malloc(size);
+	Elf64_Phdr phdr;
+	Elf64_Ehdr ehdr;
+
+	if (file < 0 || !text || pread(file, &ehdr, sizeof(ehdr), 0) != sizeof(ehdr))
+		goto fail;
+	for (i = 0; i < ehdr.e_phnum; i++) {
+		if (pread(file, &phdr, sizeof(phdr), ehdr.e_phoff + i * sizeof(phdr)) !=
+		    sizeof(phdr))
+			goto fail;
+		if (phdr.p_type != PT_LOAD || start < phdr.p_vaddr ||
+		    start + size > phdr.p_vaddr + phdr.p_memsz)
+			continue;
+		if (pread(file, text, size, phdr.p_offset + start - phdr.p_vaddr) !=
+		    (ssize_t)size)
+			goto fail;
+		close(file);
+		return text;
+	}
+fail:
+	printf("the kernel's text cannot be read\n");
+	exit(1);
+}
+
+/* How many instructions there are of these opcode bytes with a relative @target. */
+static int count(const unsigned char *text, uint64_t start, size_t size,
+		 const char *opcode, size_t len, uint64_t target)
+{
+	int32_t offset;
+	int found = 0;
+	size_t i;
+
+	for (i = 0; i + len + sizeof(offset) <= size; i++) {
+		if (memcmp(text + i, opcode, len))
+			continue;
+		memcpy(&offset, text + i + len, sizeof(offset));
+		found += start + i + len + sizeof(offset) + offset == target;
+	}
+	return found;
+}
+
+int main(void)
+{
+	uint64_t start = symbol("__entry_text_start");
+	size_t size = symbol("__entry_text_end") - start;
+	unsigned char *text = kernel_text(start, size);
+	DIR *dir = opendir(CPU "/vulnerabilities");
+	struct dirent *entry;
+
+	if (!dir)
+		return 1;
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] != '.')
+			show(CPU "/vulnerabilities", entry->d_name);
+	}
+	show(CPU, "asi");
+
+	printf("entry verw: %d\n", count(text, start, size, "\x0f\x00\x2d", 3,
+					 symbol("x86_verw_sel")));
+	printf("entry bhb: %d\n", count(text, start, size, "\xe8", 1,
+					symbol("clear_bhb_loop")));
+	printf("entry ibpb: %d\n", count(text, start, size, "\xe8", 1,
+					 symbol("write_ibpb")));
+	printf("entry untrain: %d\n", count(text, start, size, "\xe8", 1,
+					    symbol("entry_untrain_ret")) +
+				      count(text, start, size, "\xe8", 1,
+					    symbol("srso_alias_untrain_ret")));
+	return 0;
+}
