@@ -369,6 +369,7 @@ static ssize_t asi_show(struct device *dev, struct device_attribute *attr, char 
 {
 	return asi_show_status(buf, PAGE_SIZE);
 }
+
 static struct device_attribute dev_attr_asi = __ATTR(asi, 0444, asi_show, NULL);
 
 /* /sys/devices/system/cpu/asi */

@@ -31,7 +31,7 @@ static void show(const char *dir, const char *name)
 		fclose(file);
 }
 
-static uint64_t symbol(const char *name)
+static uint64_t address_of(const char *name)
 {
 	FILE *file = fopen("/proc/kallsyms", "r");
 	unsigned long long address, found = 0;
@@ -56,19 +56,24 @@ static unsigned char *kernel_text(uint64_t start, size_t size)
 {
 	int i, file = open("/proc/kcore", O_RDONLY);
 	unsigned char *text = malloc(size);
-	Elf64_Phdr phdr;
-	Elf64_Ehdr ehdr;
+	/* The program headers of an ELF file; where they are, and how many. */
+	struct {
+		uint32_t type, flags;
+		uint64_t offset, address, physical, in_file, size, align;
+	} part;
+	uint64_t parts;
+	uint16_t nr;
 
-	if (file < 0 || !text || pread(file, &ehdr, sizeof(ehdr), 0) != sizeof(ehdr))
+	if (file < 0 || !text || pread(file, &parts, sizeof(parts), 32) != sizeof(parts) ||
+	    pread(file, &nr, sizeof(nr), 56) != sizeof(nr))
 		goto fail;
-	for (i = 0; i < ehdr.e_phnum; i++) {
-		if (pread(file, &phdr, sizeof(phdr), ehdr.e_phoff + i * sizeof(phdr)) !=
-		    sizeof(phdr))
+	for (i = 0; i < nr; i++) {
+		if (pread(file, &part, sizeof(part), parts + i * sizeof(part)) != sizeof(part))
 			goto fail;
-		if (phdr.p_type != PT_LOAD || start < phdr.p_vaddr ||
-		    start + size > phdr.p_vaddr + phdr.p_memsz)
+		if (part.type != PT_LOAD || start < part.address ||
+		    start + size > part.address + part.size)
 			continue;
-		if (pread(file, text, size, phdr.p_offset + start - phdr.p_vaddr) !=
+		if (pread(file, text, size, part.offset + start - part.address) !=
 		    (ssize_t)size)
 			goto fail;
 		close(file);
@@ -98,8 +103,8 @@ static int count(const unsigned char *text, uint64_t start, size_t size,
 
 int main(void)
 {
-	uint64_t start = symbol("__entry_text_start");
-	size_t size = symbol("__entry_text_end") - start;
+	uint64_t start = address_of("__entry_text_start");
+	size_t size = address_of("__entry_text_end") - start;
 	unsigned char *text = kernel_text(start, size);
 	DIR *dir = opendir(CPU "/vulnerabilities");
 	struct dirent *entry;
@@ -113,14 +118,13 @@ int main(void)
 	show(CPU, "asi");
 
 	printf("entry verw: %d\n", count(text, start, size, "\x0f\x00\x2d", 3,
-					 symbol("x86_verw_sel")));
+					 address_of("x86_verw_sel")));
 	printf("entry bhb: %d\n", count(text, start, size, "\xe8", 1,
-					symbol("clear_bhb_loop")));
+					address_of("clear_bhb_loop")));
 	printf("entry ibpb: %d\n", count(text, start, size, "\xe8", 1,
-					 symbol("write_ibpb")));
-	printf("entry untrain: %d\n", count(text, start, size, "\xe8", 1,
-					    symbol("entry_untrain_ret")) +
-				      count(text, start, size, "\xe8", 1,
-					    symbol("srso_alias_untrain_ret")));
+					 address_of("write_ibpb")));
+	printf("entry untrain: %d\n",
+	       count(text, start, size, "\xe8", 1, address_of("entry_untrain_ret")) +
+	       count(text, start, size, "\xe8", 1, address_of("srso_alias_untrain_ret")));
 	return 0;
 }
