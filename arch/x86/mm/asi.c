@@ -230,6 +230,19 @@ void __init asi_request_flush(u8 flushes)
 	asi_requested |= flushes;
 }
 
+/* Attack vectors that are to be mitigated. */
+static unsigned long __init asi_vectors(void)
+{
+	unsigned long vectors = 0;
+	int i;
+
+	for (i = 0; i < NR_CPU_ATTACK_VECTORS; i++) {
+		if (asi_options.flush == ASI_FLUSH_ALL || cpu_attack_vector_mitigated(i))
+			vectors |= BIT(i);
+	}
+	return vectors;
+}
+
 /**
  * asi_can_flush - may transitions flush what else had to be flushed every time?
  * @flushes:	ASI_FLUSH_*, all of which are necessary
@@ -238,6 +251,15 @@ void __init asi_request_flush(u8 flushes)
  */
 bool __init asi_can_flush(u8 flushes)
 {
+	struct asi_policy kernel = asi_policy(ASI_RUNS_KERNEL, asi_vectors(), false);
+	struct asi_policy user = asi_policy(ASI_RUNS_USER, asi_vectors(), false);
+
+	/* They would not do so where user mode may steer the kernel, or see it all. */
+	if ((flushes & ASI_FLUSH_DATA_ALL) && !user.leaks)
+		return false;
+	if ((flushes & ASI_FLUSH_CONTROL_ALL) && !(kernel.steers & ASI_CONTROL_USER))
+		return false;
+
 	return asi_enabled() && !asi_options.both &&
 	       asi_options.flush != ASI_FLUSH_NONE && !(flushes & ~asi_available());
 }
@@ -263,18 +285,6 @@ void __init asi_take_over(u8 flushes, const char *bug)
 bool asi_stands_in(u8 flushes)
 {
 	return asi_taken_over & flushes;
-}
-
-static unsigned long __init asi_vectors(void)
-{
-	unsigned long vectors = 0;
-	int i;
-
-	for (i = 0; i < NR_CPU_ATTACK_VECTORS; i++) {
-		if (asi_options.flush == ASI_FLUSH_ALL || cpu_attack_vector_mitigated(i))
-			vectors |= BIT(i);
-	}
-	return vectors;
 }
 
 static const struct {
@@ -354,12 +364,18 @@ void __init asi_select_flushes(void)
 			asi_flushes &= ~ASI_FLUSH_RSB;
 	}
 
+	for (i = 0; i < ASI_NR_RUNS; i++)
+		asi_policies[i] = asi_policy(i, asi_vectors(), asi_flushes & ASI_FLUSH_GUEST);
+	/* What no policy calls for */
+	if (!asi_policies[ASI_RUNS_KERNEL].steers && !asi_policies[ASI_RUNS_USER].steers)
+		asi_flushes &= ~ASI_FLUSH_CONTROL_ALL;
+	if (!asi_policies[ASI_RUNS_USER].leaks)
+		asi_flushes &= ~ASI_FLUSH_DATA_ALL;
+
 	for (i = 0; i < ARRAY_SIZE(asi_flush_table); i++) {
 		if (asi_flushes & asi_flush_table[i].flush)
 			static_branch_enable(asi_flush_table[i].key);
 	}
-	for (i = 0; i < ASI_NR_RUNS; i++)
-		asi_policies[i] = asi_policy(i, asi_vectors(), asi_flushes & ASI_FLUSH_GUEST);
 
 	asi_show_status(status, sizeof(status));
 	pr_info("%s", status);

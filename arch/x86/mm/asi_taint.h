@@ -8,8 +8,8 @@
  * the last data flush. Both are about the process that is loaded, the guests that
  * it runs, or others, which is what the first two become when another one is
  * loaded. But whose guest has trained the CPU makes no difference: user mode is to
- * be steered by none. That no kernel secrets are mapped in the restricted address
- * space is why its code leaves none.
+ * be steered by none. What is mapped in the restricted address space counts as no
+ * secret: this is why the kernel leaves none there.
  *
  * These are functions of a byte and know of no CPU: see asi_switch.c for who may
  * come in between.
@@ -79,7 +79,7 @@ asi_policy(enum asi_runs runs, unsigned long vectors, bool guest_user)
 			policy.steers = ASI_CONTROL_GUEST;
 		/*
 		 * With all memory mapped, the kernel has had that of any process.
-		 * What the guest of this one has is in memory of its own.
+		 * What the guest of this one has is in memory of its own, as a rule.
 		 */
 		if (vectors & (BIT(CPU_MITIGATE_USER_KERNEL) | BIT(CPU_MITIGATE_USER_USER)))
 			policy.leaks = ASI_DATA_KERNEL | ASI_DATA_OTHER;
