@@ -12,6 +12,7 @@
 #include <linux/init.h>
 #include <linux/jump_label.h>
 #include <linux/kasan.h>
+#include <linux/kvm_types.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 #include <linux/printk.h>
@@ -286,6 +287,7 @@ bool asi_stands_in(u8 flushes)
 {
 	return asi_taken_over & flushes;
 }
+EXPORT_SYMBOL_FOR_KVM(asi_stands_in);
 
 static const struct {
 	u8 flush;

@@ -1528,6 +1528,9 @@ static void test_taints_of_transitions(struct kunit *test)
 	struct page *page;
 
 	skip_unless_on(test);
+	if (asi_policies[ASI_RUNS_KERNEL].steers != ASI_CONTROL_TAINTS ||
+	    !asi_policies[ASI_RUNS_USER].leaks)
+		kunit_skip(test, "not all attack vectors are mitigated");
 	page = alloc_page(GFP_HIGHUSER_MOVABLE);
 	mm = mm_alloc();
 	other = mm_alloc();
