@@ -126,7 +126,12 @@ static int wait_for(pid_t pid)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-TEST(are_kept_among_processes_and_threads)
+/* Only for its patience: a slow machine may take a minute. */
+FIXTURE(registers) { };
+FIXTURE_SETUP(registers) { }
+FIXTURE_TEARDOWN(registers) { }
+
+TEST_F_TIMEOUT(registers, are_kept_among_processes_and_threads, 300)
 {
 	pid_t pids[TASKS];
 	int i;
