@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,7 @@ class Failure(Exception):
 
 
 def say(text):
-    print(text, flush=True)
+    print(f"{text}\n", end="", flush=True)      # in one piece, from any thread
 
 
 def pin(name):
@@ -88,6 +89,22 @@ def script(name, *arguments):
     """Run another script of the rig; it has said why if it fails."""
     if subprocess.run([ROOT / "scripts" / name, *arguments], check=False).returncode:
         sys.exit(1)
+
+
+def side_by_side(function, guests, mib):
+    """Call a function, which runs a guest that needs so much memory, for each of the
+    guests; yields them with its results as they end.  A guest keeps little more than
+    one CPU busy, so as many run at once as there are CPUs, and memory for."""
+    meminfo = Path("/proc/meminfo").read_text()
+    room = int(re.search(r"^MemAvailable: *(\d+)", meminfo, re.MULTILINE)[1]) >> 10
+    at_once = max(1, min(len(os.sched_getaffinity(0)), room // mib))
+    with ThreadPoolExecutor(at_once) as pool:
+        running = {pool.submit(function, guest): guest for guest in guests}
+        try:
+            for future in as_completed(running):
+                yield running[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def libraries(program):
