@@ -16,6 +16,7 @@
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 #include <linux/printk.h>
+#include <linux/seq_buf.h>
 #include <linux/string.h>
 
 #include <asm/asi.h>
@@ -301,41 +302,36 @@ static const struct {
 	{ ASI_FLUSH_VERW,	&asi_flush_verw,	" VERW" },
 };
 
-static ssize_t asi_show_flushes(char *buf, size_t size, u8 flushes)
+static void asi_show_flushes(struct seq_buf *seq, u8 flushes)
 {
-	ssize_t len = 0;
 	int i;
 
 	if (!(asi_flushes & flushes))
-		return scnprintf(buf, size, " nothing");
+		seq_buf_puts(seq, " nothing");
 	for (i = 0; i < ARRAY_SIZE(asi_flush_table); i++) {
 		if (asi_flush_table[i].flush & asi_flushes & flushes)
-			len += scnprintf(buf + len, size - len, "%s",
-					 asi_flush_table[i].name);
+			seq_buf_puts(seq, asi_flush_table[i].name);
 	}
-	return len;
 }
 
 /* One line, for the log and for the administrator. */
-static ssize_t asi_show_status(char *buf, size_t size)
+static void asi_show_status(struct seq_buf *seq)
 {
-	ssize_t len;
+	if (!asi_enabled()) {
+		seq_buf_printf(seq, "off: %s\n", asi_off_reason);
+		return;
+	}
 
-	if (!asi_enabled())
-		return scnprintf(buf, size, "off: %s\n", asi_off_reason);
-
-	len = scnprintf(buf, size, "on for processes%s; flush on exit:",
-			cpu_feature_enabled(X86_FEATURE_PTI) ? ", with KPTI" : "");
-	len += asi_show_flushes(buf + len, size - len, ASI_FLUSH_CONTROL_ALL);
-	len += scnprintf(buf + len, size - len, ", on enter:");
-	len += asi_show_flushes(buf + len, size - len, ASI_FLUSH_DATA_ALL);
+	seq_buf_printf(seq, "on for processes%s; flush on exit:",
+		       cpu_feature_enabled(X86_FEATURE_PTI) ? ", with KPTI" : "");
+	asi_show_flushes(seq, ASI_FLUSH_CONTROL_ALL);
+	seq_buf_puts(seq, ", on enter:");
+	asi_show_flushes(seq, ASI_FLUSH_DATA_ALL);
 	if (asi_flushes & ASI_FLUSH_GUEST)
-		len += scnprintf(buf + len, size - len, ", after guests: IBPB");
+		seq_buf_puts(seq, ", after guests: IBPB");
 	if (asi_instead_of[0])
-		len += scnprintf(buf + len, size - len, "; instead of the mitigation of:%s",
-				 asi_instead_of);
-	len += scnprintf(buf + len, size - len, "\n");
-	return len;
+		seq_buf_printf(seq, "; instead of the mitigation of:%s", asi_instead_of);
+	seq_buf_putc(seq, '\n');
 }
 
 /**
@@ -346,12 +342,15 @@ static ssize_t asi_show_status(char *buf, size_t size)
  */
 void __init asi_select_flushes(void)
 {
-	char status[256];
+	DECLARE_SEQ_BUF(status, 256);
 	int i;
 
 	if (asi_enabled() && asi_options.flush != ASI_FLUSH_NONE) {
 		asi_flushes = asi_requested;
-		/* Entries and exits do so by themselves, but for one between the two. */
+		/*
+		 * Kernel entry and exit do so by themselves, but not on the way from
+		 * a guest to user mode, which passes neither.
+		 */
 		if (boot_cpu_has(X86_FEATURE_ENTRY_IBPB) && !(asi_flushes & ASI_FLUSH_GUEST))
 			asi_flushes &= ~(ASI_FLUSH_IBPB | ASI_FLUSH_RSB);
 		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))
@@ -379,13 +378,17 @@ void __init asi_select_flushes(void)
 			static_branch_enable(asi_flush_table[i].key);
 	}
 
-	asi_show_status(status, sizeof(status));
-	pr_info("%s", status);
+	asi_show_status(&status);
+	pr_info("%s", seq_buf_str(&status));
 }
 
 static ssize_t asi_show(struct device *dev, struct device_attribute *attr, char *buf)
 {
-	return asi_show_status(buf, PAGE_SIZE);
+	struct seq_buf status;
+
+	seq_buf_init(&status, buf, PAGE_SIZE);
+	asi_show_status(&status);
+	return seq_buf_used(&status);
 }
 
 static struct device_attribute dev_attr_asi = __ATTR(asi, 0444, asi_show, NULL);
