@@ -4,6 +4,9 @@
  *
  * reach	write a page frame number, read whether the tables of the
  *		calling process map it
+ * frames	a byte for each page frame, at its number: whether it is there, is
+ *		sensitive, is mapped by the user half, by the kernel half of the
+ *		tables that the calling process runs user mode with
  * state	the taints of each CPU, and how often it was found in a state that
  *		must not be: in user mode but not restricted, or not as an NMI has
  *		left it
@@ -24,15 +27,24 @@
 
 #include "asi_internal.h"
 
+/* What is asked of a set of page tables about the frames [pfn, pfn + nr). */
+struct look {
+	unsigned long pfn;
+	unsigned long nr;
+	u8 *marks;		/* one for each frame, or NULL if any mapping will do */
+	u8 mark;		/* set in those that are mapped */
+	unsigned long address;	/* the first that maps one of them */
+};
+
 /*
- * Look for an address that a table maps @pfn at. The tables of the kernel half
- * can change while they are walked, and a page of them can be freed by vmalloc;
- * it is read through the direct map, so the worst is a wrong answer, in a file
- * for tests.
+ * Go through what a table maps. The tables of the kernel half can change while
+ * they are walked, and a page of them can be freed by vmalloc; it is read through
+ * the direct map, so the worst is a wrong answer, in a file for tests.
+ *
+ * Returns true if nothing more is to be learnt.
  */
-static bool find_in_table(const u64 *table, int level, unsigned long base,
-			  int first, int last, unsigned long pfn,
-			  unsigned long *address)
+static bool look_in_table(struct look *look, const u64 *table, int level,
+			  unsigned long base, int first, int last)
 {
 	unsigned int shift = PAGE_SHIFT + 9 * (level - 1);
 	int i;
@@ -46,13 +58,19 @@ static bool find_in_table(const u64 *table, int level, unsigned long base,
 			continue;
 
 		if (level == 1 || (level <= 3 && (entry & _PAGE_PSE))) {
-			unsigned long nr = 1UL << (shift - PAGE_SHIFT);
+			unsigned long nr = 1UL << (shift - PAGE_SHIFT), pfn, end;
 
 			start &= ~(nr - 1);
-			if (pfn - start < nr) {
-				*address = va + PFN_PHYS(pfn - start);
+			pfn = max(start, look->pfn);
+			end = min(start + nr, look->pfn + look->nr);
+			if (pfn >= end)
+				continue;
+			if (!look->address)
+				look->address = va + PFN_PHYS(pfn - start);
+			if (!look->marks)
 				return true;
-			}
+			for (; pfn < end; pfn++)
+				look->marks[pfn - look->pfn] |= look->mark;
 			continue;
 		}
 
@@ -60,30 +78,41 @@ static bool find_in_table(const u64 *table, int level, unsigned long base,
 			continue;
 		if (level == 3)
 			cond_resched();
-		if (find_in_table(pfn_to_kaddr(start), level - 1, va, 0, 511,
-				  pfn, address))
+		if (look_in_table(look, pfn_to_kaddr(start), level - 1, va, 0, 511))
 			return true;
 	}
 	return false;
 }
 
-/**
- * asi_find_mapping - does a set of page tables map a page frame?
- * @pgd: the root
- * @pfn: of the frame
- * @address: set to the first address that does
- *
- * Context: process, may sleep; current's mm is @pgd's or @pgd is the kernel's.
- */
-bool asi_find_mapping(pgd_t *pgd, unsigned long pfn, unsigned long *address)
+static bool look_in_user_half(struct look *look, pgd_t *pgd)
+{
+	return look_in_table(look, (u64 *)pgd, pgtable_l5_enabled() ? 5 : 4, 0,
+			     0, KERNEL_PGD_BOUNDARY - 1);
+}
+
+static bool look_in_kernel_half(struct look *look, pgd_t *pgd)
 {
 	int levels = pgtable_l5_enabled() ? 5 : 4;
-	unsigned long sign = ~0UL << (PAGE_SHIFT + 9 * levels);
-	int half = KERNEL_PGD_BOUNDARY;
 
-	if (find_in_table((u64 *)pgd, levels, 0, 0, half - 1, pfn, address))
-		return true;
-	return find_in_table((u64 *)pgd, levels, sign, half, 511, pfn, address);
+	return look_in_table(look, (u64 *)pgd, levels,
+			     ~0UL << (PAGE_SHIFT + 9 * levels),
+			     KERNEL_PGD_BOUNDARY, 511);
+}
+
+/* Where a set of page tables maps a frame; 0 if it does not. */
+static unsigned long find_mapping(pgd_t *pgd, unsigned long pfn)
+{
+	struct look look = { .pfn = pfn, .nr = 1 };
+
+	if (!look_in_user_half(&look, pgd))
+		look_in_kernel_half(&look, pgd);
+	return look.address;
+}
+
+/* The tables that user mode runs with. */
+static pgd_t *restricted_pgd(struct mm_struct *mm)
+{
+	return asi_enabled() ? kernel_to_restricted_pgdp(mm->pgd) : mm->pgd;
 }
 
 /* The page frame number to ask about is what a file keeps. */
@@ -107,30 +136,21 @@ static ssize_t reach_read(struct file *file, char __user *buf, size_t count,
 {
 	unsigned long pfn = (unsigned long)file->private_data;
 	struct mm_struct *mm = current->mm;
-	unsigned long address = 0, any = 0;
-	bool restricted, unrestricted;
-	pgd_t *pgd = mm->pgd;
+	unsigned long restricted, unrestricted;
 	char line[128];
 	int len;
 
 	/* Holds off whoever frees page tables of the user half. */
 	if (mmap_write_lock_killable(mm))
 		return -EINTR;
-	unrestricted = asi_find_mapping(pgd, pfn, &any);
-	if (asi_enabled()) {
-		restricted = asi_find_mapping(kernel_to_restricted_pgdp(pgd),
-					      pfn, &address);
-	} else {
-		restricted = unrestricted;
-		address = any;
-	}
+	unrestricted = find_mapping(mm->pgd, pfn);
+	restricted = find_mapping(restricted_pgd(mm), pfn);
 	mmap_write_unlock(mm);
 
 	len = scnprintf(line, sizeof(line),
 			"pfn=%lu sensitive=%d restricted=%d unrestricted=%d address=0x%lx\n",
-			pfn,
-			asi_enabled() && !asi_page_mapped(pfn),
-			restricted, unrestricted, address);
+			pfn, asi_enabled() && !asi_page_mapped(pfn),
+			!!restricted, !!unrestricted, restricted);
 	return simple_read_from_buffer(buf, count, ppos, line, len);
 }
 
@@ -138,6 +158,61 @@ static const struct file_operations reach_fops = {
 	.owner		= THIS_MODULE,
 	.read		= reach_read,
 	.write		= reach_write,
+	.llseek		= default_llseek,
+};
+
+#define FRAME_THERE	0x01
+#define FRAME_SENSITIVE	0x02
+#define FRAME_USER	0x04
+#define FRAME_KERNEL	0x08
+
+#define FRAMES_AT_ONCE	65536UL
+
+static ssize_t frames_read(struct file *file, char __user *buf, size_t count,
+			   loff_t *ppos)
+{
+	struct mm_struct *mm = current->mm;
+	struct look look = { .pfn = *ppos };
+	unsigned long i;
+	ssize_t ret;
+
+	if (*ppos < 0 || *ppos >= max_pfn)
+		return 0;
+	look.nr = min3(count, max_pfn - look.pfn, FRAMES_AT_ONCE);
+	look.marks = kvzalloc(look.nr, GFP_KERNEL);
+	if (!look.marks)
+		return -ENOMEM;
+
+	for (i = 0; i < look.nr; i++) {
+		if (!pfn_valid(look.pfn + i))
+			continue;
+		look.marks[i] = FRAME_THERE;
+		if (asi_enabled() && !asi_page_mapped(look.pfn + i))
+			look.marks[i] |= FRAME_SENSITIVE;
+	}
+
+	ret = -EINTR;
+	if (mmap_write_lock_killable(mm))
+		goto out;
+	look.mark = FRAME_USER;
+	look_in_user_half(&look, restricted_pgd(mm));
+	look.mark = FRAME_KERNEL;
+	look_in_kernel_half(&look, restricted_pgd(mm));
+	mmap_write_unlock(mm);
+
+	ret = -EFAULT;
+	if (copy_to_user(buf, look.marks, look.nr))
+		goto out;
+	*ppos += look.nr;
+	ret = look.nr;
+out:
+	kvfree(look.marks);
+	return ret;
+}
+
+static const struct file_operations frames_fops = {
+	.owner		= THIS_MODULE,
+	.read		= frames_read,
 	.llseek		= default_llseek,
 };
 
@@ -228,6 +303,7 @@ static int __init asi_debug_init(void)
 	struct dentry *dir = debugfs_create_dir("asi", NULL);
 
 	debugfs_create_file("reach", 0600, dir, NULL, &reach_fops);
+	debugfs_create_file("frames", 0400, dir, NULL, &frames_fops);
 	debugfs_create_file("state", 0400, dir, NULL, &state_fops);
 	debugfs_create_file("break", 0600, dir, NULL, &break_fops);
 	return 0;

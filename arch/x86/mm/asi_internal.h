@@ -38,7 +38,6 @@ DECLARE_STATIC_KEY_FALSE(asi_flush_l1d);
 
 void asi_fill_return_buffer(void);
 
-bool asi_find_mapping(pgd_t *pgd, unsigned long pfn, unsigned long *address);
 pmd_t *asi_restricted_pmd(unsigned long address);
 
 #endif /* _X86_MM_ASI_INTERNAL_H */

@@ -10,8 +10,11 @@
 #include "kselftest.h"
 #include "load.h"
 #include "pattern.h"
+#include "ram.h"
 
 #define CMA	"/sys/kernel/debug/cma/"
+/* What is to be left beside the area; with less, most of user memory is in it. */
+#define PLENTY		(192UL << 20)
 #define STRIDE	(16 * FRAME_SIZE)
 
 static char area[192];			/* the directory of one of them */
@@ -76,6 +79,7 @@ int main(void)
 	struct tally sum;
 	int state, there;
 	size_t len, i;
+	long pool;
 	char *mem;
 
 	ksft_print_header();
@@ -88,12 +92,14 @@ int main(void)
 	ksft_set_plan(7);
 
 	asi_break("");
+	pool = ram_pool();
 	state = asi_open_state();
 	load.cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	first = number("base_pfn");
 	end = first + number("count");
 	/* A half of what is not in use at this moment */
 	half = (end - first - number("used")) / 2;
+	ram_leave(PLENTY + (end - first) * FRAME_SIZE);
 	len = asi_available() / 8 * 5 / STRIDE * STRIDE;
 	mem = asi_fresh(len);
 	if (!mem || !load_start(&load))
@@ -114,6 +120,8 @@ int main(void)
 	ksft_test_result(!frames_mapped(first, end), "still none of it is mapped\n");
 	if (got)
 		tell("free", half);
+
+	ram_set_pool(pool);
 
 	sum = load_stop(&load);
 	ksft_test_result(sum.rounds && !sum.errors, "all that was read is right\n");

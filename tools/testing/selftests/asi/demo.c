@@ -65,13 +65,16 @@ static size_t reachable(const struct neighbour *neighbour,
 			const struct pattern *secret)
 {
 	static unsigned long page[FRAME_SIZE / sizeof(long)];
-	struct reach reach;
-	size_t i, nr = 0;
+	const unsigned char *marks;
+	size_t i, all, nr = 0;
 
+	marks = frames_marks(&all);
 	for (i = 0; i < neighbour->nr; i++) {
-		if (frame_reach(neighbour->pfn[i], &reach) || !reach.restricted)
+		unsigned long pfn = neighbour->pfn[i];
+
+		if (pfn >= all || !(marks[pfn] & (FRAME_USER | FRAME_KERNEL)))
 			continue;
-		if (secret && (frame_read(neighbour->pfn[i], page, sizeof(page)) ||
+		if (secret && (frame_read(pfn, page, sizeof(page)) ||
 			       !pattern_found(page, sizeof(page), secret)))
 			continue;
 		nr++;

@@ -15,6 +15,7 @@
 #include "frames.h"
 #include "kselftest_harness.h"
 #include "pattern.h"
+#include "ram.h"
 #include "scan.h"
 
 #define MiB		(1024 * 1024UL)
@@ -22,10 +23,8 @@
 #define TABLE_REACH	(2 * MiB)
 
 /* As much memory as the tests need, and as they can go through quickly. */
-#define LEAST		(128 * MiB)
-#define PLENTY		(320 * MiB)
-#define HUGE		(2 * MiB)
-#define HUGE_POOL	"/proc/sys/vm/nr_hugepages"
+#define LEAST		(96 * MiB)
+#define PLENTY		(128 * MiB)
 
 /*
  * The share of a zone that its per-CPU lists may take: the kernel lets them grow
@@ -35,22 +34,6 @@
 
 #define TO_SENSITIVE	"asi_block_to_sensitive"
 #define TO_NONSENSITIVE	"asi_block_to_nonsensitive"
-#define MIXED		"asi_block_mixed"
-
-static long huge_pool(void)
-{
-	char count[32];
-
-	return asi_slurp(HUGE_POOL, count, sizeof(count)) < 0 ? -1 : atol(count);
-}
-
-static void set_huge_pool(long pages)
-{
-	char count[32];
-
-	snprintf(count, sizeof(count), "%ld\n", pages);
-	asi_write(HUGE_POOL, count);
-}
 
 /* Makes the kernel allocate @len bytes of page tables. */
 static bool tables_alloc(size_t len)
@@ -175,7 +158,7 @@ static bool once(bool (*body)(const struct job *job), const struct job *job)
 FIXTURE(flip)
 {
 	struct pattern pattern;
-	long huge_pool;
+	long pool;
 };
 
 FIXTURE_SETUP(flip)
@@ -184,16 +167,14 @@ FIXTURE_SETUP(flip)
 		SKIP(return, "ASI is off");
 	if (!asi_has_debugfs())
 		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
-	self->huge_pool = huge_pool();
+	self->pool = ram_pool();
 	if (asi_pin_last())
 		SKIP(return, "cannot pin to a CPU");
 	asi_break("");
 	asi_write(PCP_FRACTION, "1000");
 	asi_drop_caches();
 	self->pattern = pattern_random();
-	/* Huge pages are the quickest way to be left with less memory. */
-	if (self->huge_pool >= 0 && asi_available() > PLENTY)
-		set_huge_pool(self->huge_pool + (asi_available() - PLENTY) / HUGE);
+	ram_leave(PLENTY);
 	if (asi_available() < LEAST)
 		SKIP(return, "too little memory");
 }
@@ -202,8 +183,7 @@ FIXTURE_TEARDOWN_PARENT(flip)
 {
 	asi_break("");
 	asi_write(PCP_FRACTION, "0");
-	if (self->huge_pool >= 0)
-		set_huge_pool(self->huge_pool);
+	ram_set_pool(self->pool);
 }
 
 /*
@@ -253,6 +233,26 @@ static bool scattered(const struct job *job)
 	return last > first;
 }
 
+/* How many pageblocks are of both kinds. */
+static int blocks_mixed(void)
+{
+	const unsigned char *marks;
+	int count = 0;
+	size_t nr, i;
+
+	marks = frames_marks(&nr);
+	for (i = 0; i + FRAMES_PER_BLOCK <= nr; i += FRAMES_PER_BLOCK) {
+		size_t sensitive = 0, there = 0, j;
+
+		for (j = 0; j < FRAMES_PER_BLOCK; j++) {
+			sensitive += !!(marks[i + j] & FRAME_SENSITIVE);
+			there += marks[i + j] & FRAME_THERE;
+		}
+		count += sensitive && sensitive < there;
+	}
+	return count;
+}
+
 /*
  * A page here and there of the kernel's keeps no block from user space: as much
  * of memory as without ASI can be had.
@@ -260,9 +260,8 @@ static bool scattered(const struct job *job)
 TEST_F_TIMEOUT(flip, serves_from_scattered_memory, 300)
 {
 	struct job job = { .pattern = &self->pattern };
-	long mixed = asi_counter(MIXED);
 	size_t before = asi_available();
-	pid_t child;
+	pid_t child, user;
 
 	job.len = before / 2;
 	child = start(scattered, &job);
@@ -270,8 +269,11 @@ TEST_F_TIMEOUT(flip, serves_from_scattered_memory, 300)
 	EXPECT_TRUE(settles(before / 8 * 7))
 		TH_LOG("%zu of %zu", asi_available(), before);
 	job.len = asi_available() / 8 * 7;
-	EXPECT_TRUE(once(fill, &job));
-	EXPECT_LT(mixed, asi_counter(MIXED));
+	user = start(fill, &job);
+	EXPECT_LT(0, user);
+	EXPECT_LT(0, blocks_mixed());
+	if (user > 0)
+		end(user);
 	end(child);
 }
 
@@ -299,7 +301,7 @@ static size_t secrets_in_nonsensitive(struct __test_metadata *_metadata,
 				      const struct pattern *pattern)
 {
 	struct job job = { .pattern = pattern };
-	size_t blocks, found;
+	size_t frames, found;
 	pid_t child;
 
 	job.len = asi_available() / 8 * 7;
@@ -308,10 +310,9 @@ static size_t secrets_in_nonsensitive(struct __test_metadata *_metadata,
 	child = start(buffers_until_flips, &job);
 	EXPECT_LT(0, child)
 		TH_LOG("no flips");
-	found = scan_reachable(pattern, &blocks);
-	TH_LOG("%zu blocks are mapped, %zu frames there hold a secret",
-	       blocks, found);
-	EXPECT_LT(0, blocks);
+	found = scan_reachable(pattern, &frames);
+	TH_LOG("%zu frames are mapped, %zu of them hold a secret", frames, found);
+	EXPECT_LT(0, frames);
 	if (child > 0)
 		end(child);
 	return found;
@@ -338,7 +339,7 @@ static size_t secrets_in_sensitive(struct __test_metadata *_metadata,
 {
 	long to_sensitive = asi_counter(TO_SENSITIVE);
 	struct job job = { .pattern = pattern };
-	size_t blocks, found;
+	size_t frames, found;
 	pid_t child;
 
 	job.len = asi_available() / 2;
@@ -347,9 +348,8 @@ static size_t secrets_in_sensitive(struct __test_metadata *_metadata,
 	child = start(fill, &job);
 	EXPECT_LT(0, child);
 	EXPECT_LT(to_sensitive, asi_counter(TO_SENSITIVE));
-	found = scan_reachable(pattern, &blocks);
-	TH_LOG("%zu blocks are mapped, %zu frames there hold a secret",
-	       blocks, found);
+	found = scan_reachable(pattern, &frames);
+	TH_LOG("%zu frames are mapped, %zu of them hold a secret", frames, found);
 	if (child > 0)
 		end(child);
 	return found;

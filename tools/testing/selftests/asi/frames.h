@@ -82,35 +82,70 @@ static inline int frame_reach(unsigned long pfn, struct reach *reach)
 	return reach->pfn == pfn ? 0 : -EBADMSG;
 }
 
-/* Whether the kernel half of the restricted address space maps the frame. */
-static inline bool frame_in_kernel_half(const struct reach *reach)
+/* What the debugfs file "frames" says of each. */
+#define FRAME_THERE	0x01
+#define FRAME_SENSITIVE	0x02
+#define FRAME_USER	0x04
+#define FRAME_KERNEL	0x08
+
+#define FRAMES_MOST	((16UL << 30) / FRAME_SIZE)
+
+/*
+ * Asks for all frames at once, which is a walk through the page tables for many
+ * of them and not for each. What has changed meanwhile is in it or not. Returns
+ * an array that the next call writes to, and the number of frames; 0 on error.
+ */
+static inline const unsigned char *frames_marks(size_t *nr)
 {
-	return reach->restricted && reach->address >= FRAME_USER_MAX;
+	static unsigned char marks[FRAMES_MOST];
+	ssize_t len = 0;
+	int fd;
+
+	*nr = 0;
+	fd = open(ASI_DEBUGFS "frames", O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return marks;
+	while (*nr < FRAMES_MOST &&
+	       (len = read(fd, marks + *nr, FRAMES_MOST - *nr)) > 0)
+		*nr += len;
+	close(fd);
+	if (len < 0 || *nr == FRAMES_MOST)
+		*nr = 0;
+	return marks;
 }
 
 /*
  * How many of the pageblocks from @pfn up to @end are mapped in the kernel half of
- * the restricted address space; -1 if one is not what the kernel takes it for.
+ * the restricted address space; -1 if a frame is not what the kernel takes it for.
  */
 static inline int frames_mapped(unsigned long pfn, unsigned long end)
 {
+	const unsigned char *marks;
 	struct reach reach;
 	int count = 0;
+	size_t nr;
 
-	for (; pfn < end; pfn += FRAMES_PER_BLOCK) {
-		if (frame_reach(pfn, &reach) ||
-		    reach.sensitive == frame_in_kernel_half(&reach))
+	marks = frames_marks(&nr);
+	if (end > nr)
+		return -1;
+	for (; pfn < end; pfn++) {
+		if (pfn % FRAMES_PER_BLOCK == 0)
+			count += !(marks[pfn] & FRAME_SENSITIVE);
+		if (!(marks[pfn] & FRAME_SENSITIVE) == !!(marks[pfn] & FRAME_KERNEL))
+			continue;
+		/* One that changed between the two looks at it is not wrong now. */
+		if (frame_reach(pfn, &reach) || reach.sensitive == reach.restricted)
 			return -1;
-		count += !reach.sensitive;
 	}
 	return count;
 }
 
 /*
- * What part of /proc/kcore holds a frame, or NULL; leaves the descriptor to read
- * it by, or a negative error, in @fd.
+ * What part of /proc/kcore holds the memory that begins with a frame, or NULL;
+ * leaves the descriptor to read it by, or a negative error, in @fd.
  */
-static inline const struct elf64_phdr *frame_segment(unsigned long pfn, int *fd)
+static inline const struct elf64_phdr *frame_segment(unsigned long pfn, size_t len,
+						     int *fd)
 {
 	static struct elf64_phdr phdr[64];
 	static int kcore = -1, nr;
@@ -135,7 +170,7 @@ static inline const struct elf64_phdr *frame_segment(unsigned long pfn, int *fd)
 		if (phdr[i].p_vaddr >= 0xffffffff80000000UL)
 			continue;
 		if (phys >= phdr[i].p_paddr &&
-		    phys + FRAME_SIZE <= phdr[i].p_paddr + phdr[i].p_memsz)
+		    phys + len <= phdr[i].p_paddr + phdr[i].p_memsz)
 			return &phdr[i];
 	}
 	return NULL;
@@ -147,7 +182,7 @@ static inline unsigned long frame_address(unsigned long pfn)
 	const struct elf64_phdr *segment;
 	int fd;
 
-	segment = frame_segment(pfn, &fd);
+	segment = frame_segment(pfn, FRAME_SIZE, &fd);
 	return segment ? segment->p_vaddr + pfn * FRAME_SIZE - segment->p_paddr : 0;
 }
 
@@ -163,7 +198,7 @@ static inline int frame_read(unsigned long pfn, void *buf, size_t len)
 	const struct elf64_phdr *segment;
 	int fd;
 
-	segment = frame_segment(pfn, &fd);
+	segment = frame_segment(pfn, len, &fd);
 	if (fd < 0)
 		return fd;
 	if (!segment)

@@ -236,7 +236,7 @@ TEST(tracepoints_fire)
 
 TEST(debug_files_are_for_root)
 {
-	static const char * const files[] = { "state", "reach", "break" };
+	static const char * const files[] = { "state", "reach", "frames", "break" };
 	char path[64];
 	unsigned int i;
 	struct stat st;

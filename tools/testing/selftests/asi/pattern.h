@@ -93,23 +93,31 @@ static inline __gpr void pattern_scrub(void *mem, size_t len)
 /*
  * Whether memory that begins on a word holds a tag of @pattern. A tag that does
  * not begin on one has a word with the end of the first word of the magic and the
- * beginning of the second one.
+ * beginning of the second one. Most words are none of these by their first byte.
  */
 static inline __gpr bool pattern_found(const void *mem, size_t len,
 				       const struct pattern *pattern)
 {
 	unsigned long veil[sizeof(long)], veiled[sizeof(long)];
+	bool begins[256] = { false };
 	const unsigned long *word = mem;
 	unsigned int shift;
 	size_t i;
 
+	veiled[0] = pattern->veiled[0];
+	veil[0] = TAG_VEIL;
 	for (shift = 1; shift < sizeof(long); shift++) {
 		unsigned int down = 8 * shift, up = 64 - down;
 
 		veil[shift] = TAG_VEIL >> down | TAG_VEIL << up;
 		veiled[shift] = pattern->veiled[0] >> down | pattern->veiled[1] << up;
 	}
+	for (shift = 0; shift < sizeof(long); shift++)
+		begins[(veiled[shift] ^ veil[shift]) & 0xff] = true;
+
 	for (i = 0; i + 1 < len / sizeof(*word); i++) {
+		if (!begins[word[i] & 0xff])
+			continue;
 		if ((word[i] ^ TAG_VEIL) == pattern->veiled[0] &&
 		    (word[i + 1] ^ TAG_VEIL) == pattern->veiled[1])
 			return true;

@@ -41,8 +41,10 @@ static inline int planted(unsigned long first, unsigned long end, int *reachable
 {
 	size_t size = PLANTED_FRAMES * sizeof(unsigned long);
 	int ready[2], there = 0, i;
+	const unsigned char *marks;
 	struct reach reach;
 	unsigned long *pfns;
+	size_t nr;
 	pid_t pid;
 	char byte;
 
@@ -57,10 +59,13 @@ static inline int planted(unsigned long first, unsigned long end, int *reachable
 	close(ready[1]);
 	if (read(ready[0], &byte, 1) != 1)
 		there = -1;
+	marks = frames_marks(&nr);
 	for (i = 0; there >= 0 && i < PLANTED_FRAMES; i++) {
 		if (pfns[i] < first || pfns[i] >= end)
 			continue;
 		there++;
+		if (pfns[i] < nr && marks[pfns[i]] == (FRAME_THERE | FRAME_SENSITIVE))
+			continue;
 		*reachable += frame_reach(pfns[i], &reach) || !reach.sensitive ||
 			      reach.restricted;
 	}

@@ -70,15 +70,19 @@ static unsigned char kinds[MOST_FRAMES / FRAMES_PER_BLOCK];
 /* Returns how many are mapped. */
 static int find_blocks(void)
 {
+	const unsigned char *marks;
 	unsigned long pfn;
-	struct reach reach;
 	int mapped = 0;
+	size_t nr;
 
-	for (pfn = 0; pfn < MOST_FRAMES; pfn += FRAMES_PER_BLOCK) {
-		if (!frame_address(pfn) || frame_reach(pfn, &reach))
+	marks = frames_marks(&nr);
+	for (pfn = 0; pfn < MOST_FRAMES && pfn < nr; pfn += FRAMES_PER_BLOCK) {
+		bool hidden = marks[pfn] & FRAME_SENSITIVE;
+
+		if (!frame_address(pfn) || !(marks[pfn] & FRAME_THERE))
 			continue;
-		kinds[pfn / FRAMES_PER_BLOCK] = reach.sensitive ? HIDDEN : MAPPED;
-		mapped += !reach.sensitive;
+		kinds[pfn / FRAMES_PER_BLOCK] = hidden ? HIDDEN : MAPPED;
+		mapped += !hidden;
 	}
 	return mapped;
 }

@@ -5,69 +5,55 @@
 #ifndef SELFTESTS_ASI_SCAN_H
 #define SELFTESTS_ASI_SCAN_H
 
-#include <stdio.h>
-#include <string.h>
-
 #include "frames.h"
 #include "pattern.h"
+
+#define SCAN_FRAMES	64UL
 
 /* How many frames of [pfn, pfn + nr) are in reach and hold the pattern. */
 static inline size_t scan_frames(unsigned long pfn, size_t nr,
 				 const struct pattern *pattern)
 {
-	static unsigned long page[FRAME_SIZE / sizeof(long)];
-	size_t found = 0;
+	static unsigned long pages[SCAN_FRAMES][FRAME_SIZE / sizeof(long)];
+	struct reach reach;
+	size_t found = 0, i;
 
-	for (; nr; nr--, pfn++) {
-		struct reach reach;
-
-		/* Not all of a block that is of both kinds. */
-		if (!frame_read(pfn, page, sizeof(page)) &&
-		    pattern_found(page, sizeof(page), pattern) &&
-		    !frame_reach(pfn, &reach) && reach.restricted)
-			found += frame_in_kernel_half(&reach);
+	/* The kernel may have mapped them on both sides of the end of a segment. */
+	if (frame_read(pfn, pages, nr * FRAME_SIZE)) {
+		for (i = 0; nr > 1 && i < nr; i++)
+			found += scan_frames(pfn + i, 1, pattern);
+		return found;
+	}
+	for (i = 0; i < nr; i++) {
+		/* It may have become sensitive before it was read. */
+		if (pattern_found(pages[i], FRAME_SIZE, pattern) &&
+		    !frame_reach(pfn + i, &reach) && reach.restricted)
+			found += reach.address >= FRAME_USER_MAX;
 	}
 	return found;
 }
 
 /*
- * Looks for the pattern in every block that the kernel half of the restricted
- * address space maps. One frame tells for its block, but not one of this
- * process, which is reachable at its own address.
+ * Looks for the pattern in every frame that the kernel half of the restricted
+ * address space maps, and says how many these are.
  */
-static inline size_t scan_reachable(const struct pattern *pattern, size_t *blocks)
+static inline size_t scan_reachable(const struct pattern *pattern, size_t *frames)
 {
-	unsigned long from, to, pfn, next;
-	size_t found = 0;
-	char line[160];
-	FILE *iomem;
+	const unsigned char *marks;
+	size_t found = 0, nr, run;
+	unsigned long pfn;
 
-	*blocks = 0;
-	iomem = fopen("/proc/iomem", "re");
-	if (!iomem)
-		return 0;
-	while (fgets(line, sizeof(line), iomem)) {
-		if (!strstr(line, "System RAM") ||
-		    sscanf(line, "%lx-%lx", &from, &to) != 2)
-			continue;
-		pfn = (from + FRAME_SIZE - 1) / FRAME_SIZE;
-		to = (to + 1) / FRAME_SIZE;
-		for (; pfn < to; pfn = next) {
-			struct reach reach = { };
-			unsigned long ask = pfn;
-
-			next = (pfn / FRAMES_PER_BLOCK + 1) * FRAMES_PER_BLOCK;
-			next = next < to ? next : to;
-			while (!frame_reach(ask, &reach) && reach.restricted &&
-			       !frame_in_kernel_half(&reach) && ask + 1 < next)
-				ask++;
-			if (!frame_in_kernel_half(&reach))
-				continue;
-			++*blocks;
-			found += scan_frames(pfn, next - pfn, pattern);
-		}
+	*frames = 0;
+	marks = frames_marks(&nr);
+	for (pfn = 0; pfn < nr; pfn += run + !run) {
+		run = 0;
+		while (run < SCAN_FRAMES && pfn + run < nr &&
+		       marks[pfn + run] & FRAME_KERNEL)
+			run++;
+		*frames += run;
+		if (run)
+			found += scan_frames(pfn, run, pattern);
 	}
-	fclose(iomem);
 	return found;
 }
 
