@@ -174,7 +174,7 @@ FIXTURE_SETUP(flip)
 	asi_write(PCP_FRACTION, "1000");
 	asi_drop_caches();
 	self->pattern = pattern_random();
-	ram_leave(PLENTY);
+	ram_leave_whole(PLENTY);
 	if (asi_available() < LEAST)
 		SKIP(return, "too little memory");
 }

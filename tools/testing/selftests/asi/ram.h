@@ -32,20 +32,24 @@ static inline void ram_set_pool(long pages)
 	asi_write(RAM_POOL, count);
 }
 
-/*
- * Leaves @len bytes of what is available. First of all it takes whatever is
- * whole: what it gives back, and hardly anything else, is then free.
- */
+/* Takes or gives back until @len bytes are available. */
 static inline void ram_leave(size_t len)
 {
-	size_t available = asi_available();
+	long more = (long)(asi_available() - len) / (long)RAM_HUGE;
 
-	if (ram_pool() < 0 || available <= len)
-		return;
-	ram_set_pool(ram_pool() + available / RAM_HUGE);
-	available = asi_available();
-	if (available < len)
-		ram_set_pool(ram_pool() - (len - available) / RAM_HUGE);
+	if (ram_pool() >= 0)
+		ram_set_pool(ram_pool() + more);
+}
+
+/*
+ * The same, by way of taking all that is whole: what is available then is what was
+ * given back, and free as a whole.
+ */
+static inline void ram_leave_whole(size_t len)
+{
+	if (ram_pool() >= 0 && asi_available() > len)
+		ram_set_pool(ram_pool() + asi_available() / RAM_HUGE);
+	ram_leave(len);
 }
 
 #endif /* SELFTESTS_ASI_RAM_H */
