@@ -34,6 +34,7 @@ enum asi_break {
 	ASI_BREAK_NOMARK	= BIT(3), /* the GFP_USER family is nonsensitive */
 	ASI_BREAK_NOENTER	= BIT(4), /* one return to user mode does not enter */
 	ASI_BREAK_NOFLIP	= BIT(5), /* act as if no block was free as a whole */
+	ASI_BREAK_NOSTUN	= BIT(6), /* nobody waits for SMT siblings */
 };
 
 #ifdef CONFIG_ASI_DEBUG

@@ -25,6 +25,8 @@
 #include <asm/hypervisor.h>
 #include <asm/pgalloc.h>
 #include <asm/setup.h>
+#include <asm/topology.h>
+#include <asm/uv/uv.h>
 
 #include "asi_internal.h"
 #include "asi_taint.h"
@@ -79,8 +81,16 @@ int asi_parse_options(const char *arg, struct asi_options *options)
 			new.flush = ASI_FLUSH_NONE;
 		} else if (is_word(arg, len, "flush=all")) {
 			new.flush = ASI_FLUSH_ALL;
+		} else if (is_word(arg, len, "flush=always")) {
+			new.flush = ASI_FLUSH_ALWAYS;
 		} else if (is_word(arg, len, "both")) {
 			new.both = true;
+		} else if (is_word(arg, len, "stun=auto")) {
+			new.stun = ASI_STUN_AUTO;
+		} else if (is_word(arg, len, "stun=off")) {
+			new.stun = ASI_STUN_OFF;
+		} else if (is_word(arg, len, "stun=on")) {
+			new.stun = ASI_STUN_ON;
 		} else {
 			return -EINVAL;
 		}
@@ -218,7 +228,7 @@ static u8 __init asi_available(void)
 
 	if (boot_cpu_has(X86_FEATURE_IBPB))
 		flushes |= ASI_FLUSH_IBPB | ASI_FLUSH_GUEST;
-	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D))
+	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D) || boot_cpu_has_bug(X86_BUG_L1TF))
 		flushes |= ASI_FLUSH_L1D;
 	return flushes;
 }
@@ -232,6 +242,12 @@ void __init asi_request_flush(u8 flushes)
 	asi_requested |= flushes;
 }
 
+/* Flush whatever this CPU knows, against whatever there is? */
+static bool __init asi_flushes_all(void)
+{
+	return asi_options.flush == ASI_FLUSH_ALL || asi_options.flush == ASI_FLUSH_ALWAYS;
+}
+
 /* Attack vectors that are to be mitigated. */
 static unsigned long __init asi_vectors(void)
 {
@@ -239,7 +255,7 @@ static unsigned long __init asi_vectors(void)
 	int i;
 
 	for (i = 0; i < NR_CPU_ATTACK_VECTORS; i++) {
-		if (asi_options.flush == ASI_FLUSH_ALL || cpu_attack_vector_mitigated(i))
+		if (asi_flushes_all() || cpu_attack_vector_mitigated(i))
 			vectors |= BIT(i);
 	}
 	return vectors;
@@ -314,21 +330,74 @@ static void asi_show_flushes(struct seq_buf *seq, u8 flushes)
 	}
 }
 
+/* All pages differ, or a hypervisor might make them one. */
+static bool __init asi_prepare_l1d(void)
+{
+	u8 *pages;
+	int i;
+
+	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D))
+		return true;
+	pages = (u8 *)__get_free_pages(GFP_KERNEL, ASI_L1D_ORDER);
+	if (!pages) {
+		pr_warn("no memory to flush L1D by\n");
+		return false;
+	}
+	for (i = 0; i < 1 << ASI_L1D_ORDER; i++)
+		memset(pages + i * PAGE_SIZE, i + 1, PAGE_SIZE);
+	asi_l1d_pages = pages;
+	return true;
+}
+
+/* Why siblings are not stunned, or NULL. */
+static const char *asi_no_stun_reason __ro_after_init;
+
+static const char * __init asi_no_stun(void)
+{
+	if (asi_options.stun == ASI_STUN_OFF)
+		return "stun=off";
+	if (!cpu_smt_possible())
+		return "no SMT";
+	if (__max_threads_per_core > ASI_MAX_THREADS)
+		return "too many threads";
+	/* What sends interrupts there is not the APIC alone. */
+	if (is_uv_system())
+		return "not supported on UV systems";
+	if (asi_options.stun == ASI_STUN_ON)
+		return NULL;
+
+	/* Who shares a core with whom is for the hypervisor to say. */
+	if (boot_cpu_has(X86_FEATURE_HYPERVISOR))
+		return "in a guest";
+	if (smt_mitigations == SMT_MITIGATIONS_OFF)
+		return "no protection across threads";
+	if (!asi_policies[ASI_RUNS_KERNEL].steers && !asi_policies[ASI_RUNS_USER].leaks)
+		return "nothing to protect from";
+	return NULL;
+}
+
 /* One line, for the log and for the administrator. */
 static void asi_show_status(struct seq_buf *seq)
 {
+	bool always = static_key_enabled(&asi_flushes_always);
+
 	if (!asi_enabled()) {
 		seq_buf_printf(seq, "off: %s\n", asi_off_reason);
 		return;
 	}
 
-	seq_buf_printf(seq, "on for processes%s; flush on exit:",
-		       cpu_feature_enabled(X86_FEATURE_PTI) ? ", with KPTI" : "");
+	seq_buf_printf(seq, "on for processes%s; flush on %s:",
+		       cpu_feature_enabled(X86_FEATURE_PTI) ? ", with KPTI" : "",
+		       always ? "each entry" : "exit");
 	asi_show_flushes(seq, ASI_FLUSH_CONTROL_ALL);
-	seq_buf_puts(seq, ", on enter:");
+	seq_buf_printf(seq, ", on %s:", always ? "each return" : "enter");
 	asi_show_flushes(seq, ASI_FLUSH_DATA_ALL);
 	if (asi_flushes & ASI_FLUSH_GUEST)
 		seq_buf_puts(seq, ", after guests: IBPB");
+	if (asi_no_stun_reason)
+		seq_buf_printf(seq, "; siblings run (%s)", asi_no_stun_reason);
+	else
+		seq_buf_puts(seq, "; siblings are stunned");
 	if (asi_instead_of[0])
 		seq_buf_printf(seq, "; instead of the mitigation of:%s", asi_instead_of);
 	seq_buf_putc(seq, '\n');
@@ -355,7 +424,7 @@ void __init asi_select_flushes(void)
 			asi_flushes &= ~(ASI_FLUSH_IBPB | ASI_FLUSH_RSB);
 		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))
 			asi_flushes &= ~ASI_FLUSH_VERW;
-		if (asi_options.flush == ASI_FLUSH_ALL)
+		if (asi_flushes_all())
 			asi_flushes = ~0;
 		asi_flushes &= asi_available();
 		/* write_ibpb() fills the buffer itself on CPUs with this bug. */
@@ -373,9 +442,21 @@ void __init asi_select_flushes(void)
 	if (!asi_policies[ASI_RUNS_USER].leaks)
 		asi_flushes &= ~ASI_FLUSH_DATA_ALL;
 
+	if ((asi_flushes & ASI_FLUSH_L1D) && !asi_prepare_l1d())
+		asi_flushes &= ~ASI_FLUSH_L1D;
+
 	for (i = 0; i < ARRAY_SIZE(asi_flush_table); i++) {
 		if (asi_flushes & asi_flush_table[i].flush)
 			static_branch_enable(asi_flush_table[i].key);
+	}
+
+	if (asi_enabled() && asi_options.flush == ASI_FLUSH_ALWAYS)
+		static_branch_enable(&asi_flushes_always);
+
+	asi_no_stun_reason = asi_no_stun();
+	if (asi_enabled() && !asi_no_stun_reason) {
+		asi_released = asi_taints_released(&asi_policies[ASI_RUNS_KERNEL]);
+		static_branch_enable(&asi_stuns_siblings);
 	}
 
 	asi_show_status(&status);

@@ -7,9 +7,9 @@
  * frames	a byte for each page frame, at its number: whether it is there, is
  *		sensitive, is mapped by the user half, by the kernel half of the
  *		tables that the calling process runs user mode with
- * state	the taints of each CPU, and how often it was found in a state that
- *		must not be: in user mode but not restricted, or not as an NMI has
- *		left it
+ * state	the taints of each CPU; how often it was found in a state that must
+ *		not be: in user mode but not restricted, or not as an NMI has left
+ *		it; how often and for how long tasks waited there for SMT siblings
  * break	properties to break on purpose, by name; writing it clears what
  *		state counts
  */
@@ -221,9 +221,12 @@ static int state_show(struct seq_file *seq, void *unused)
 	int cpu;
 
 	for_each_online_cpu(cpu)
-		seq_printf(seq, "cpu=%d taints=%#x violations=%u\n", cpu,
-			   per_cpu(asi_cpu.taints, cpu),
-			   per_cpu(asi_cpu.violations, cpu));
+		seq_printf(seq, "cpu=%d taints=%#x violations=%u stunned=%lu ns=%llu longest=%llu\n",
+			   cpu, per_cpu(asi_cpu.taints, cpu),
+			   per_cpu(asi_cpu.violations, cpu),
+			   per_cpu(asi_stun_times.count, cpu),
+			   per_cpu(asi_stun_times.total, cpu),
+			   per_cpu(asi_stun_times.longest, cpu));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(state);
@@ -238,6 +241,7 @@ static const struct {
 	{ "nomark",	ASI_BREAK_NOMARK },
 	{ "noenter",	ASI_BREAK_NOENTER },
 	{ "noflip",	ASI_BREAK_NOFLIP },
+	{ "nostun",	ASI_BREAK_NOSTUN },
 };
 
 static int break_show(struct seq_file *seq, void *unused)
@@ -281,8 +285,10 @@ static ssize_t break_write(struct file *file, const char __user *buf,
 		mask |= breaks[i].bit;
 	}
 
-	for_each_possible_cpu(cpu)
+	for_each_possible_cpu(cpu) {
 		WRITE_ONCE(per_cpu(asi_cpu.violations, cpu), 0);
+		memset(per_cpu_ptr(&asi_stun_times, cpu), 0, sizeof(asi_stun_times));
+	}
 	/* The process that writes it, where it is not about all of the system */
 	WRITE_ONCE(asi_break_task, current);
 	WRITE_ONCE(asi_break_mask, mask);

@@ -3,8 +3,10 @@
  * Address Space Isolation: transitions between the restricted and the
  * unrestricted address space.
  *
- *	exit:	intent set -> control flush -> unrestricted CR3 -> data taint
- *	enter:	restricted CR3 -> data flush -> control taint -> intent cleared
+ *	exit:	intent set -> siblings stunned -> control flush -> unrestricted CR3 ->
+ *		data taint
+ *	enter:	restricted CR3 -> data flush -> control taint -> siblings released ->
+ *		intent cleared
  *
  * Control-flow state that untrusted code could have trained is flushed while
  * the secrets are still unmapped. What the kernel left in the caches and
@@ -29,6 +31,9 @@
  *    user mode, which it may have interrupted, goes on without tainting anew, and
  *    a transition acts on the taints that it has read before.
  *
+ * Siblings (asi_stun.c) are stunned before the control flush, or they would train
+ * again after it, and released after the data flush.
+ *
  * An exit taints data after it has loaded the unrestricted root. Before that there
  * are no secrets to taint with, and after it a handler goes back to that root and
  * flushes nothing.
@@ -42,6 +47,7 @@
 #include <linux/vmstat.h>
 
 #include <asm/asi.h>
+#include <asm/barrier.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/trap_pf.h>
@@ -54,15 +60,18 @@
 /* A CPU comes up unrestricted, on the root that the boot code has loaded. */
 DEFINE_PER_CPU(struct asi_cpu, asi_cpu) = {
 	.todo = ASI_TODO_ENTER,
+	.core = &asi_no_core,
 };
 
 struct asi_policy asi_policies[ASI_NR_RUNS] __ro_after_init;
+u8 asi_released __ro_after_init;
 
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_ibpb);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_rsb);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_bhb);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_verw);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_l1d);
+DEFINE_STATIC_KEY_FALSE_RO(asi_flushes_always);
 
 /*
  * The common counter functions may be instrumented, which is forbidden here.
@@ -88,15 +97,34 @@ static __always_inline void asi_flush_control(void)
 		asi_count(ASI_FLUSH_CONTROL);
 }
 
+const u8 *asi_l1d_pages __ro_after_init;
+
+/* Without a command for it: what is read displaces what is there. */
+static noinline noinstr void asi_fill_l1d(void)
+{
+	const u8 *pages = asi_l1d_pages;
+	int i;
+
+	/* Walks of page tables are not to come in between. */
+	for (i = 0; i < PAGE_SIZE << ASI_L1D_ORDER; i += PAGE_SIZE)
+		(void)READ_ONCE(pages[i]);
+	barrier_nospec();
+	for (i = 0; i < PAGE_SIZE << ASI_L1D_ORDER; i += L1_CACHE_BYTES)
+		(void)READ_ONCE(pages[i]);
+	barrier_nospec();
+}
+
 /* What the kernel has left to be read by untrusted code. */
 static __always_inline void asi_flush_data(void)
 {
 	bool l1d = static_branch_unlikely(&asi_flush_l1d);
 	bool verw = static_branch_unlikely(&asi_flush_verw);
 
-	/* VERW last: writing the MSR goes through the buffers that it clears. */
-	if (l1d)
+	/* VERW last: what flushes L1D goes through the buffers that it clears. */
+	if (l1d && cpu_feature_enabled(X86_FEATURE_FLUSH_L1D))
 		native_wrmsrq(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+	else if (l1d)
+		asi_fill_l1d();
 	if (verw)
 		x86_clear_cpu_buffers();
 	if (l1d || verw)
@@ -111,6 +139,42 @@ static __always_inline void asi_taint(u8 taints)
 static __always_inline void asi_untaint(u8 taints)
 {
 	this_cpu_and(asi_cpu.taints, (u8)~taints);
+}
+
+/* After whatever flushes what they must not see. */
+static __always_inline void asi_release(void)
+{
+	struct asi_core *core;
+
+	if (!asi_stuns())
+		return;
+
+	asi_taint(asi_released);
+	core = this_cpu_read(asi_cpu.core);
+	/* CR3 has been written and data flushed, all by serializing instructions. */
+	smp_store_release(&core->unrestricted[this_cpu_read(asi_cpu.thread)], 0);
+}
+
+static __always_inline bool asi_is_published(void)
+{
+	return asi_stuns() &&
+	       READ_ONCE(this_cpu_read(asi_cpu.core)->untrusted[this_cpu_read(asi_cpu.thread)]);
+}
+
+/*
+ * Siblings are untrusted code. When a guest is what this CPU is to run, KVM flushes
+ * later, if at all.
+ */
+static __always_inline void asi_flush_and_release(void)
+{
+	if (asi_taints_to_flush(this_cpu_read(asi_cpu.taints), &asi_policies[ASI_RUNS_USER]) &
+	    ASI_DATA_TAINTS) {
+		asi_flush_data();
+		asi_untaint(ASI_DATA_TAINTS);
+		/* The process that is loaded stays within reach. */
+		asi_taint(ASI_DATA_USER);
+	}
+	asi_release();
 }
 
 /* Whatever must not be there when @next runs. */
@@ -164,10 +228,30 @@ noinstr void __asi_enter(void)
 	}
 	asi_flush_before(ASI_RUNS_USER);
 	asi_taint(asi_policies[ASI_RUNS_USER].leaves);
+	asi_release();
 
 	/* Last: the way back to user mode looks at nothing else. */
 	barrier();
 	this_cpu_write(asi_cpu.todo, 0);
+}
+
+/**
+ * __asi_relax - go back to the restricted address space, and let siblings go
+ *
+ * The kernel goes on, and exits again with the next access to sensitive memory. Of
+ * what user mode must not be steered by, its own return takes care.
+ *
+ * Context: noinstr, interrupts off, asi_has_stunned() (which implies the intent);
+ * whatever runs, or has been interrupted, must not rely on being unrestricted.
+ */
+noinstr void __asi_relax(void)
+{
+	asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
+	asi_count(ASI_ENTER);
+	asi_flush_and_release();
+
+	barrier();
+	this_cpu_write(asi_cpu.todo, ASI_TODO_TAINT);
 }
 
 static __always_inline void __asi_exit(void)
@@ -176,6 +260,7 @@ static __always_inline void __asi_exit(void)
 	/* First: an NMI from here on must find that an exit is under way. */
 	barrier();
 
+	asi_stun();
 	asi_flush_before(ASI_RUNS_KERNEL);
 	asi_write_cr3(__native_read_cr3(), ASI_ROOT_UNRESTRICTED);
 	asi_taint(asi_policies[ASI_RUNS_KERNEL].leaves);
@@ -189,8 +274,9 @@ static __always_inline void __asi_exit(void)
  * and for which a page fault would be fatal. The next return to user mode
  * enters again.
  *
- * Context: any. With interrupts or preemption on, the effect lasts until the
- * task is scheduled away.
+ * Context: any. With preemption on, the effect lasts until the task is scheduled
+ * away; with interrupts on it may end with any of them (asi_let_go()), unless
+ * an mm is loaded that is not the task's.
  */
 void asi_exit(void)
 {
@@ -254,12 +340,16 @@ noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 /* What an NMI-like entry has found: @todo and @taints of struct asi_cpu, and */
 #define ASI_NMI_TODO		GENMASK(1, 0)
 #define ASI_NMI_RESTRICTED	BIT(2)		/* the root */
+#define ASI_NMI_STUNNED		BIT(3)		/* siblings, for an exit that it interrupted */
+#define ASI_NMI_PUBLISHED	BIT(4)		/* untrusted code, that it interrupted */
 #define ASI_NMI_TAINTS_SHIFT	8
 
 static __always_inline u16 asi_nmi_state(void)
 {
 	return this_cpu_read(asi_cpu.todo) |
 	       (asi_in_restricted() ? ASI_NMI_RESTRICTED : 0) |
+	       (asi_has_stunned() ? ASI_NMI_STUNNED : 0) |
+	       (asi_is_published() ? ASI_NMI_PUBLISHED : 0) |
 	       this_cpu_read(asi_cpu.taints) << ASI_NMI_TAINTS_SHIFT;
 }
 
@@ -269,6 +359,7 @@ noinstr u16 __asi_nmi_enter(void)
 
 	/* At no instruction of a transition are both clear. */
 	asi_check(found & (ASI_TODO_ENTER | ASI_NMI_RESTRICTED));
+	asi_withdraw();
 	return found;
 }
 
@@ -285,12 +376,31 @@ noinstr void __asi_nmi_exit(u16 found)
 		asi_untaint(ASI_DATA_TAINTS);
 		asi_count(ASI_ENTER);
 	}
+	/* Only those that it has stunned by itself. */
+	if (!(found & ASI_NMI_STUNNED) && asi_has_stunned())
+		asi_release();
 	asi_taint(found >> ASI_NMI_TAINTS_SHIFT);
 
 	barrier();
 	this_cpu_write(asi_cpu.todo, found & ASI_NMI_TODO);
+	if (found & ASI_NMI_PUBLISHED)
+		__asi_publish();
 	/* kgdb may have loaded another mm, and taints have been added. */
-	asi_check(!((asi_nmi_state() ^ found) & (ASI_NMI_TODO | ASI_NMI_RESTRICTED)));
+	asi_check(!((asi_nmi_state() ^ found) & (u8)~0));
+}
+
+/*
+ * The blanket mitigation, to compare with: flush what user mode has trained, and take
+ * the kernel to leave something behind, whether it exits or not.
+ */
+noinstr void __asi_flush_always(void)
+{
+	asi_flush_control();
+	/* Siblings go on training. */
+	if (!asi_stuns())
+		asi_untaint(ASI_CONTROL_TAINTS);
+	asi_taint(ASI_DATA_KERNEL);
+	this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
 }
 
 #ifdef CONFIG_ASI_DEBUG
@@ -305,19 +415,15 @@ noinstr void __asi_check_user_entry(void)
  * asi_load_mm - switch to another mm, or to another ASID
  * @cr3: for the unrestricted root
  *
- * Stays in the kind of address space that the CPU is in. When the intent is set
- * but the restricted root is loaded (see struct asi_cpu), this completes the
- * exit. If that root is one that a VM exit has restored, a guest has run since
- * the control flush.
+ * Stays in the kind of address space that the CPU is in, whatever the intent is: an
+ * exit may be under way (kgdb loads an mm from an NMI), and its flush not done.
  *
  * Context: interrupts off.
  */
 void asi_load_mm(unsigned long cr3)
 {
-	enum asi_root root = asi_this_root();
-
-	if (root == ASI_ROOT_UNRESTRICTED && asi_in_restricted())
-		asi_flush_before(ASI_RUNS_KERNEL);
+	enum asi_root root = asi_in_restricted() ? ASI_ROOT_RESTRICTED :
+						   ASI_ROOT_UNRESTRICTED;
 
 	asi_write_cr3(cr3, root);
 	if (root == ASI_ROOT_RESTRICTED)
@@ -352,16 +458,36 @@ noinstr void asi_switch_taints(const struct mm_struct *next)
 }
 
 /*
- * Not after it has run: the first thing then may be an NMI that exits. That user
- * mode must not be steered by what it leaves is a matter of the next return to it.
+ * Taints not after it has run: the first thing then may be an NMI that exits. That
+ * user mode must not be steered by what it leaves is a matter of the next return to
+ * it, and so is what the kernel leaves to user mode.
  */
-noinstr void __asi_taint_guest(void)
+noinstr void __asi_enter_guest(void)
 {
+	u8 todo = this_cpu_read(asi_cpu.todo);
+
+	if (todo & ASI_TODO_ENTER) {
+		asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
+		asi_count(ASI_ENTER);
+	}
+	if (asi_has_stunned())
+		asi_flush_and_release();
+	asi_flush_before(ASI_RUNS_GUEST);
 	asi_taint(asi_policies[ASI_RUNS_GUEST].leaves);
-	if (asi_policies[ASI_RUNS_USER].steers)
-		this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
+
+	barrier();
+	if (todo || asi_policies[ASI_RUNS_USER].steers)
+		this_cpu_write(asi_cpu.todo, ASI_TODO_TAINT);
+	if (asi_stuns())
+		__asi_publish();
 }
-EXPORT_SYMBOL_FOR_KVM(__asi_taint_guest);
+EXPORT_SYMBOL_FOR_KVM(__asi_enter_guest);
+
+noinstr void __asi_leave_guest(void)
+{
+	asi_withdraw();
+}
+EXPORT_SYMBOL_FOR_KVM(__asi_leave_guest);
 
 /*
  * Which translations to flush later. Without PCID every write to CR3 flushes

@@ -54,6 +54,7 @@ struct asi_policy {
 };
 
 extern struct asi_policy asi_policies[ASI_NR_RUNS];
+extern u8 asi_released;			/* asi_taints_released(), if siblings are stunned */
 
 /**
  * asi_policy - what follows from what the administrator wants to be protected
@@ -122,6 +123,18 @@ static __always_inline u8 asi_taints_switched(u8 taints)
 
 	return (taints & (ASI_CONTROL_GUEST | ASI_CONTROL_OTHER |
 			  ASI_DATA_KERNEL | ASI_DATA_OTHER)) | others;
+}
+
+/*
+ * The taint of a CPU that lets its siblings go: whatever untrusted code they run
+ * shares the predictors. It is of the kind that is flushed before the kernel runs;
+ * user mode of the same CPU runs beside the siblings in any case.
+ */
+static inline u8 asi_taints_released(const struct asi_policy *kernel)
+{
+	if (kernel->steers & ASI_CONTROL_OTHER)
+		return ASI_CONTROL_OTHER;
+	return kernel->steers & ASI_CONTROL_TAINTS;
 }
 
 #endif /* _X86_MM_ASI_TAINT_H */

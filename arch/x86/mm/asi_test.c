@@ -59,6 +59,13 @@ static int level_of(pgd_t *pgd, const void *address)
 	return pte && (pte_flags(*pte) & _PAGE_PRESENT) ? level : PG_LEVEL_NONE;
 }
 
+/* As on the way to user mode, where nothing untrusted runs. */
+static void enter(void)
+{
+	asi_enter();
+	asi_withdraw();
+}
+
 static bool maps(pgd_t *pgd, const void *address)
 {
 	return level_of(pgd, address) != PG_LEVEL_NONE;
@@ -83,7 +90,11 @@ static const struct {
 	{ "on,flush=none",	0,	 { .on = true, .set = true, .flush = ASI_FLUSH_NONE } },
 	{ "flush=none,on",	0,	 { .on = true, .set = true, .flush = ASI_FLUSH_NONE } },
 	{ "flush=none",		0,	 { .flush = ASI_FLUSH_NONE } },
+	{ "flush=all,flush=always", 0,	 { .flush = ASI_FLUSH_ALWAYS } },
 	{ "flush=all,both",	0,	 { .flush = ASI_FLUSH_ALL, .both = true } },
+	{ "stun=off",		0,	 { .stun = ASI_STUN_OFF } },
+	{ "on,stun=on",		0,	 { .on = true, .set = true, .stun = ASI_STUN_ON } },
+	{ "stun=on,stun=auto",	0,	 { } },
 	{ "off,on",		0,	 { .on = true, .set = true } },
 	{ "flush=none,flush=auto", 0,	 { } },
 	{ "",			-EINVAL, { } },
@@ -94,6 +105,7 @@ static const struct {
 	{ ",on",		-EINVAL, { } },
 	{ "on,bogus",		-EINVAL, { } },
 	{ "both,on,flush=",	-EINVAL, { } },
+	{ "stun=on,stun",	-EINVAL, { } },
 	{ "ON",			-EINVAL, { } },
 };
 
@@ -112,6 +124,7 @@ static void test_parse(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, is->set, options.set, "'%s'", arg);
 		KUNIT_EXPECT_EQ_MSG(test, is->both, options.both, "'%s'", arg);
 		KUNIT_EXPECT_EQ_MSG(test, is->flush, options.flush, "'%s'", arg);
+		KUNIT_EXPECT_EQ_MSG(test, is->stun, options.stun, "'%s'", arg);
 	}
 }
 
@@ -422,7 +435,7 @@ static __no_sanitize_address int exits_of_access(const u8 *address)
 	int exits;
 
 	local_irq_save(flags);
-	asi_enter();
+	enter();
 	before = this_cpu_read(vm_event_states.event[ASI_EXIT]);
 	(void)READ_ONCE(*address);
 	exits = this_cpu_read(vm_event_states.event[ASI_EXIT]) - before;
@@ -639,7 +652,7 @@ static __no_sanitize_address int stand_by(void *data)
 	if (bystander->lazy)
 		kthread_unuse_mm(bystander->mm);
 	local_irq_disable();
-	asi_enter();
+	enter();
 	before = transitions(bystander);
 	do {
 		/* Pairs with is_stale(): the page is not mapped any more. */
@@ -1434,7 +1447,7 @@ static void test_policies(struct kunit *test)
 		for (vectors = 0; vectors < BIT(NR_CPU_ATTACK_VECTORS + 1); vectors++) {
 			struct asi_policy policy =
 				asi_policy(run, vectors, vectors & BIT(NR_CPU_ATTACK_VECTORS));
-			u8 all = 0;
+			u8 all = 0, released;
 
 			for (i = 0; i <= NR_CPU_ATTACK_VECTORS; i++) {
 				if (vectors & BIT(i))
@@ -1443,11 +1456,19 @@ static void test_policies(struct kunit *test)
 			KUNIT_EXPECT_EQ(test, policy.steers, all & ASI_CONTROL_TAINTS);
 			KUNIT_EXPECT_EQ(test, policy.leaks, all & ASI_DATA_TAINTS);
 			KUNIT_EXPECT_EQ(test, policy.leaves, taints_of(leaves[run]));
+
+			/* Siblings taint if the kernel must not be steered, and once. */
+			if (run != ASI_RUNS_KERNEL)
+				continue;
+			released = asi_taints_released(&policy);
+			KUNIT_EXPECT_EQ(test, !!released, !!policy.steers);
+			KUNIT_EXPECT_EQ(test, released & policy.steers, released);
+			KUNIT_EXPECT_LE(test, hweight8(released), 1);
 		}
 	}
 }
 
-enum step { ENTER, TOUCH, EXIT, GUEST, UNDO, LOAD, LOAD_NONE, LOAD_OTHER };
+enum step { ENTER, TOUCH, EXIT, GUEST, RELAX, UNDO, LOAD, LOAD_NONE, LOAD_OTHER };
 
 /* What a guest leaves to be done, if it must not steer user mode. */
 #define TODO_GUEST	BIT(7)
@@ -1459,7 +1480,7 @@ static void take_step(enum step step, const u8 *sensitive, struct mm_struct *mm,
 
 	switch (step) {
 	case ENTER:
-		asi_enter();
+		enter();
 		break;
 	case TOUCH:
 		(void)READ_ONCE(*sensitive);
@@ -1468,10 +1489,15 @@ static void take_step(enum step step, const u8 *sensitive, struct mm_struct *mm,
 		asi_exit();
 		break;
 	case GUEST:
-		asi_taint_guest();
+		asi_enter_guest();
+		asi_leave_guest();
+		break;
+	case RELAX:
+		if (asi_this_root() == ASI_ROOT_UNRESTRICTED)
+			__asi_relax();
 		break;
 	case UNDO:
-		/* As a VM exit may. */
+		/* As who has read CR3 before may. */
 		cr3 = __native_read_cr3();
 		asi_exit();
 		native_write_cr3(cr3);
@@ -1496,6 +1522,7 @@ static void test_taints_of_transitions(struct kunit *test)
 		char *taints;		/* after it */
 		u8 todo;
 		bool control, data;	/* flushed meanwhile */
+		char *stunned;		/* taints, if siblings were and are released */
 	} steps[] = {
 		{ ENTER,	"Uu",	0,			false,	true  },
 		{ TOUCH,	"ku",	ASI_TODO_ENTER,		true,	false },
@@ -1512,9 +1539,14 @@ static void test_taints_of_transitions(struct kunit *test)
 		{ ENTER,	"UOu",	0,			false,	false },
 		{ LOAD_NONE,	"UOu",	0,			false,	false },
 		{ UNDO,		"ku",	ASI_TODO_ENTER,		true,	false },
-		{ GUEST,	"Gkug",	ASI_TODO_ENTER | TODO_GUEST, false, false },
-		{ LOAD,		"kug",	ASI_TODO_ENTER | TODO_GUEST, true, false },
+		{ LOAD,		"ku",	ASI_TODO_ENTER,		false,	false },
+		{ GUEST,	"Gkug",	ASI_TODO_TAINT,		false,	false, "Gug" },
+		{ LOAD_NONE,	"Gkug",	ASI_TODO_TAINT,		false,	false, "Gug" },
+		{ EXIT,		"kug",	ASI_TODO_ENTER | ASI_TODO_TAINT, true, false },
+		{ RELAX,	"u",	ASI_TODO_TAINT,		false,	true  },
+		{ LOAD_OTHER,	"ou",	ASI_TODO_TAINT,		false,	false },
 		{ ENTER,	"Uu",	0,			false,	true  },
+		{ RELAX,	"Uu",	0,			false,	false },
 		{ EXIT,		"ku",	ASI_TODO_ENTER,		true,	false },
 	};
 	bool control = static_key_enabled(&asi_flush_ibpb) ||
@@ -1522,7 +1554,8 @@ static void test_taints_of_transitions(struct kunit *test)
 		       static_key_enabled(&asi_flush_bhb);
 	bool data = static_key_enabled(&asi_flush_l1d) ||
 		    static_key_enabled(&asi_flush_verw);
-	u8 taints[ARRAY_SIZE(steps)], todo[ARRAY_SIZE(steps)], expected;
+	u8 taints[ARRAY_SIZE(steps)], todo[ARRAY_SIZE(steps)], expected, released = 0;
+	bool restricted[ARRAY_SIZE(steps)], stunned[ARRAY_SIZE(steps)], undone = false;
 	int flushed[ARRAY_SIZE(steps) + 1][2], i;
 	struct mm_struct *mm, *other;
 	struct page *page;
@@ -1541,7 +1574,7 @@ static void test_taints_of_transitions(struct kunit *test)
 	local_irq_disable();
 	/* Whatever has been there before, the second exit has flushed. */
 	asi_exit();
-	asi_enter();
+	enter();
 	asi_exit();
 	for (i = 0; i <= ARRAY_SIZE(steps); i++) {
 		flushed[i][0] = this_cpu_read(vm_event_states.event[ASI_FLUSH_CONTROL]);
@@ -1551,7 +1584,11 @@ static void test_taints_of_transitions(struct kunit *test)
 		take_step(steps[i].step, page_address(page), mm, other);
 		taints[i] = this_cpu_read(asi_cpu.taints);
 		todo[i] = this_cpu_read(asi_cpu.todo);
+		restricted[i] = asi_in_restricted();
+		stunned[i] = asi_has_stunned();
 	}
+	/* Of @other the scheduler knows nothing, and it is freed. */
+	take_step(LOAD, NULL, mm, other);
 	local_irq_enable();
 	kthread_unuse_mm(mm);
 	mmput(other);
@@ -1559,15 +1596,35 @@ static void test_taints_of_transitions(struct kunit *test)
 	__free_page(page);
 
 	for (i = 0; i < ARRAY_SIZE(steps); i++) {
-		KUNIT_EXPECT_EQ_MSG(test, taints[i], taints_of(steps[i].taints), "step %d", i);
+		char *expect = steps[i].taints;
+		bool flush = steps[i].data;
+
+		if (asi_stuns() && steps[i].stunned) {
+			expect = steps[i].stunned;
+			flush = steps[i].step == GUEST;
+		}
+		/* Siblings taint while they are not stunned. */
+		if (steps[i].control)
+			released = 0;
+		else if (!(steps[i].todo & ASI_TODO_ENTER))
+			released = asi_released;
+		KUNIT_EXPECT_EQ_MSG(test, taints[i], taints_of(expect) | released,
+				    "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][0] - flushed[i][0],
 				    steps[i].control && control, "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][1] - flushed[i][1],
-				    steps[i].data && data, "step %d", i);
+				    flush && data, "step %d", i);
 		expected = steps[i].todo & ~TODO_GUEST;
 		if ((steps[i].todo & TODO_GUEST) && asi_policies[ASI_RUNS_USER].steers)
 			expected |= ASI_TODO_TAINT;
 		KUNIT_EXPECT_EQ_MSG(test, todo[i], expected, "step %d", i);
+
+		/* Who loads an mm neither enters nor exits. */
+		undone = steps[i].step == UNDO || (undone && steps[i].step > UNDO);
+		KUNIT_EXPECT_EQ_MSG(test, restricted[i],
+				    undone || !(expected & ASI_TODO_ENTER), "step %d", i);
+		KUNIT_EXPECT_EQ_MSG(test, stunned[i],
+				    asi_stuns() && (expected & ASI_TODO_ENTER), "step %d", i);
 	}
 }
 
@@ -1592,15 +1649,24 @@ static void test_nmi_restores(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(found); i++) {
 		for (touch = 0; touch < 2; touch++) {
-			bool restricted, unrestricted, inside, same;
+			struct asi_core *core;
+			bool restricted, unrestricted, inside, same, published;
 			unsigned long flags, cr2;
 			u8 taints, todo = found[i].unrestricted ? ASI_TODO_ENTER : 0;
+			u8 thread, stunned[2], untrusted[2];
 			u16 nmi;
 
 			local_irq_save(flags);
+			core = this_cpu_read(asi_cpu.core);
+			thread = this_cpu_read(asi_cpu.thread);
 			asi_exit();
 			if (found[i].restricted)
 				asi_enter();
+			if (found[i].unrestricted)
+				asi_withdraw();
+			published = core->untrusted[thread];
+			/* It is the first thing that an exit does after the intent. */
+			core->unrestricted[thread] = asi_stuns() && found[i].unrestricted;
 			this_cpu_write(asi_cpu.todo, todo);
 			taints = this_cpu_read(asi_cpu.taints);
 			native_write_cr2(0x1234);
@@ -1610,6 +1676,8 @@ static void test_nmi_restores(struct kunit *test)
 			if (touch)
 				(void)READ_ONCE(*(u8 *)page_address(page));
 			inside = asi_in_restricted();
+			stunned[0] = core->unrestricted[thread];
+			untrusted[0] = core->untrusted[thread];
 			asi_nmi_exit(nmi);
 			asi_restore_cr2(cr2);
 
@@ -1617,6 +1685,9 @@ static void test_nmi_restores(struct kunit *test)
 			unrestricted = asi_this_root() == ASI_ROOT_UNRESTRICTED;
 			same = this_cpu_read(asi_cpu.taints) == taints;
 			cr2 = native_read_cr2();
+			stunned[1] = core->unrestricted[thread];
+			untrusted[1] = core->untrusted[thread];
+			asi_withdraw();
 			asi_exit();
 			this_cpu_write(asi_cpu.todo, ASI_TODO_ENTER);
 			local_irq_restore(flags);
@@ -1626,6 +1697,15 @@ static void test_nmi_restores(struct kunit *test)
 			KUNIT_EXPECT_EQ(test, unrestricted, found[i].unrestricted);
 			KUNIT_EXPECT_TRUE(test, same);
 			KUNIT_EXPECT_EQ(test, cr2, 0x1234);
+
+			KUNIT_EXPECT_EQ(test, published,
+					asi_stuns() && !found[i].unrestricted);
+			KUNIT_EXPECT_EQ(test, untrusted[0], 0);
+			KUNIT_EXPECT_EQ(test, untrusted[1], published);
+			KUNIT_EXPECT_EQ(test, stunned[0],
+					asi_stuns() && (touch || found[i].unrestricted));
+			KUNIT_EXPECT_EQ(test, stunned[1],
+					asi_stuns() && found[i].unrestricted);
 		}
 	}
 	__free_page(page);
@@ -1645,7 +1725,7 @@ static void test_fault_rejects(struct kunit *test)
 
 #define TRY(regs, code, address) ({					\
 	local_irq_save(flags);						\
-	asi_enter();							\
+	enter();							\
 	ok = asi_fault(regs, code, address);				\
 	local_irq_restore(flags);					\
 	ok; })

@@ -19,6 +19,7 @@
 #ifndef _ASM_X86_ASI_H
 #define _ASM_X86_ASI_H
 
+#include <linux/jump_label.h>
 #include <linux/mm_types.h>
 #include <linux/percpu.h>
 
@@ -75,6 +76,34 @@ enum asi_root {
 #define ASI_TODO_ENTER		BIT(0)
 #define ASI_TODO_TAINT		BIT(1)
 
+/* As many as any CPU has had, and more. */
+#define ASI_MAX_THREADS		8
+
+/**
+ * struct asi_core - what the threads of a core have to know of each other
+ * @untrusted:		those that may be running untrusted code
+ * @any_untrusted:	the same, to be read at once
+ * @unrestricted:	those that are, or are about to be, unrestricted; while one
+ *			of them is, the others must not run untrusted code
+ * @any_unrestricted:	the same, to be read at once
+ * @cpu:		their numbers
+ * @apicid:		and where to send interrupts
+ *
+ * Each thread writes no byte but its own.
+ */
+struct asi_core {
+	union {
+		u8	untrusted[ASI_MAX_THREADS];
+		u64	any_untrusted;
+	};
+	union {
+		u8	unrestricted[ASI_MAX_THREADS];
+		u64	any_unrestricted;
+	};
+	u32	cpu[ASI_MAX_THREADS];
+	u32	apicid[ASI_MAX_THREADS];
+};
+
 /**
  * struct asi_cpu - one CPU's ASI state; changed with interrupts off
  * @todo:		ASI_TODO_ENTER is the intent: set before anything of an
@@ -87,17 +116,21 @@ enum asi_root {
  *			process has been loaded, data may have to be flushed
  * @taints:		what has happened since the last flushes, see asi_taint.h;
  *			those of user mode are there while @todo is clear
+ * @thread:		which thread of @core this is
  * @tainted_by:		the ctx_id of the mm that is "user" in @taints
  * @flush_pending:	for each root the PCIDs (bit N for kernel PCID N) whose
  *			translations are stale, to be flushed when that root is
  *			loaded next
+ * @core:		what it shares with its SMT siblings
  * @violations:		how often this was found not to hold, see asi_check()
  */
 struct asi_cpu {
 	u8	todo;
 	u8	taints;
+	u8	thread;
 	u16	flush_pending[ASI_NR_ROOTS];
 	u64	tainted_by;
+	struct asi_core *core;
 #ifdef CONFIG_ASI_DEBUG
 	unsigned int violations;
 #endif
@@ -170,12 +203,32 @@ static inline unsigned long asi_current_cr3(unsigned long cr3)
 		       cpu_feature_enabled(X86_FEATURE_PCID));
 }
 
+DECLARE_STATIC_KEY_FALSE(asi_stuns_siblings);
+DECLARE_STATIC_KEY_FALSE(asi_flushes_always);
+
+/* Do siblings run no untrusted code while this CPU is unrestricted? */
+static __always_inline bool asi_stuns(void)
+{
+	return static_branch_unlikely(&asi_stuns_siblings);
+}
+
+/* Context: interrupts off. */
+static __always_inline bool asi_has_stunned(void)
+{
+	return asi_stuns() &&
+	       READ_ONCE(this_cpu_read(asi_cpu.core)->unrestricted[this_cpu_read(asi_cpu.thread)]);
+}
+
 void __asi_enter(void);
+void __asi_publish(void);
+void __asi_relax(void);
 bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 		 unsigned long address);
 u16 __asi_nmi_enter(void);
 void __asi_nmi_exit(u16 found);
-void __asi_taint_guest(void);
+void __asi_enter_guest(void);
+void __asi_leave_guest(void);
+void __asi_flush_always(void);
 void __asi_check_user_entry(void);
 void __asi_trace_enter(void);
 
@@ -189,8 +242,29 @@ void __asi_trace_enter(void);
  */
 static __always_inline void asi_enter(void)
 {
-	if (asi_enabled() && unlikely(this_cpu_read(asi_cpu.todo)))
+	if (!asi_enabled())
+		return;
+	if (unlikely(this_cpu_read(asi_cpu.todo)))
 		__asi_enter();
+	if (asi_stuns())
+		__asi_publish();
+}
+
+/**
+ * asi_withdraw - untrusted code does not run here anymore
+ *
+ * The first thing after it. An exit waits until it has been said.
+ *
+ * Context: noinstr, interrupts off.
+ */
+static __always_inline void asi_withdraw(void)
+{
+	struct asi_core *core;
+
+	if (!asi_stuns())
+		return;
+	core = this_cpu_read(asi_cpu.core);
+	WRITE_ONCE(core->untrusted[this_cpu_read(asi_cpu.thread)], 0);
 }
 
 /* Count, for tests, what must never be. Context: noinstr. */
@@ -202,17 +276,22 @@ static __always_inline void asi_check(bool holds)
 #endif
 }
 
-/*
- * User mode ran restricted, with the flushes done, and is known to have run. Had
- * the return to it not entered, it would have got no further than to its first
- * instruction, which cannot be executed on the unrestricted root.
+/**
+ * asi_from_user_mode - user mode has been left
+ *
+ * It ran restricted, with the flushes done, and is known to have run. Had the return to
+ * it not entered, it would have got no further than to its first instruction, which
+ * cannot be executed on the unrestricted root.
  *
  * Context: noinstr, as the first thing on an entry from user mode.
  */
-static __always_inline void asi_check_user_entry(void)
+static __always_inline void asi_from_user_mode(void)
 {
+	asi_withdraw();
 	if (IS_ENABLED(CONFIG_ASI_DEBUG) && asi_enabled())
 		__asi_check_user_entry();
+	if (static_branch_unlikely(&asi_flushes_always))
+		__asi_flush_always();
 }
 
 /* The tracepoint of asi_enter(), called where RCU still watches. */
@@ -256,17 +335,37 @@ static __always_inline void asi_nmi_exit(u16 found)
 }
 
 /**
- * asi_taint_guest - the process that is loaded is about to run a guest
+ * asi_enter_guest - the process that is loaded is about to run a guest
  *
- * Nothing between this and the VM entry may touch sensitive memory: the exit would
- * flush, and the guest run without a taint.
+ * Goes back to the restricted address space. Nothing between this and the VM entry
+ * may touch sensitive memory: the exit would flush, and the guest run without a
+ * taint. The VM exit has to load the restricted root, see asi_host_cr3().
  *
  * Context: noinstr, interrupts off.
  */
-static __always_inline void asi_taint_guest(void)
+static __always_inline void asi_enter_guest(void)
 {
 	if (asi_enabled())
-		__asi_taint_guest();
+		__asi_enter_guest();
+}
+
+/* The first thing after the VM exit. Context: noinstr, interrupts off. */
+static __always_inline void asi_leave_guest(void)
+{
+	if (asi_enabled())
+		__asi_leave_guest();
+}
+
+/**
+ * asi_host_cr3 - what a VM exit has to load
+ * @cr3:	that is loaded now
+ *
+ * For VMX. The others load on a VM exit what was loaded on the VM entry.
+ */
+static inline unsigned long asi_host_cr3(unsigned long cr3)
+{
+	return asi_enabled() ? asi_cr3(cr3, ASI_ROOT_RESTRICTED,
+				       cpu_feature_enabled(X86_FEATURE_PCID)) : cr3;
 }
 
 /*
@@ -291,6 +390,30 @@ void asi_flush_asid_later(u16 pcid);
 void asi_flush_other_root_later(void);
 void asi_cpu_reset(void);
 void asi_exit(void);
+
+/* SMT siblings: asi_stun.c */
+void asi_stun_join(int cpu);
+void asi_stun_leave(void);
+void __asi_called_in(void);
+void asi_stunned(bool guest);
+
+/* From an interrupt that may have been sent to stop untrusted code. */
+static inline void asi_called_in(void)
+{
+	if (asi_stuns())
+		__asi_called_in();
+}
+
+/*
+ * Let siblings go while this CPU is idle.
+ *
+ * Context: interrupts off.
+ */
+static inline void asi_idle_enter(void)
+{
+	if (asi_has_stunned())
+		__asi_relax();
+}
 
 /* Boot: asi.c */
 void __init asi_check_boottime(void);
@@ -324,19 +447,25 @@ void asi_expose_exit(struct mm_struct *mm, pgd_t *root);
 static __always_inline bool asi_enabled(void) { return false; }
 #endif
 static __always_inline void asi_enter(void) { }
-static __always_inline void asi_check_user_entry(void) { }
+static __always_inline void asi_from_user_mode(void) { }
 static inline void asi_trace_enter(void) { }
 static __always_inline bool asi_fault(struct pt_regs *regs,
 				      unsigned long error_code,
 				      unsigned long address) { return false; }
 static __always_inline u16 asi_nmi_enter(void) { return 0; }
 static __always_inline void asi_nmi_exit(u16 found) { }
-static __always_inline void asi_taint_guest(void) { }
+static __always_inline void asi_enter_guest(void) { }
+static __always_inline void asi_leave_guest(void) { }
+static inline unsigned long asi_host_cr3(unsigned long cr3) { return cr3; }
 static inline void asi_switch_taints(const struct mm_struct *next) { }
 static __always_inline unsigned long asi_save_cr2(void) { return 0; }
 static __always_inline void asi_restore_cr2(unsigned long cr2) { }
 static inline void asi_cpu_reset(void) { }
 static inline void asi_exit(void) { }
+static inline void asi_stun_join(int cpu) { }
+static inline void asi_stun_leave(void) { }
+static inline void asi_called_in(void) { }
+static inline void asi_idle_enter(void) { }
 static inline void asi_check_boottime(void) { }
 static inline void asi_request_flush(u8 flushes) { }
 static inline bool asi_can_flush(u8 flushes) { return false; }

@@ -99,6 +99,12 @@ static inline long asi_counter(const char *name)
 	return asi_counter_read(name);
 }
 
+/* Flushes of both kinds, when the counters were last read. */
+static inline long asi_flushes_read(void)
+{
+	return asi_counter_read("asi_flush_control") + asi_counter_read("asi_flush_data");
+}
+
 /* Whether this kernel has ASI at all, on or off. */
 static inline bool asi_is_built(void)
 {

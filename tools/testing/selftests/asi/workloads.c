@@ -757,6 +757,18 @@ static double now_ns(void)
 	return now.tv_sec * 1e9 + now.tv_nsec;
 }
 
+/* How long all CPUs have been idle, to 10 milliseconds. */
+static double idle_ns(void)
+{
+	char buf[4096];
+	long idle, iowait;
+
+	if (asi_slurp("/proc/stat", buf, sizeof(buf)) < 0 ||
+	    sscanf(buf, "cpu %*d %*d %*d %ld %ld", &idle, &iowait) != 2)
+		return 0;
+	return (idle + iowait) * (1e9 / sysconf(_SC_CLK_TCK));
+}
+
 static int measure(const struct workload *workload, long ops, int tries,
 		   struct workload_cost *cost)
 {
@@ -770,18 +782,24 @@ static int measure(const struct workload *workload, long ops, int tries,
 	/* So that reading the counters takes no page fault later. */
 	asi_counter("asi_exit");
 	cost->exits = 1e18;
+	cost->flushes = 1e18;
 	cost->ns = 1e18;
 	while (!ret && tries--) {
-		long exits = asi_counter("asi_exit");
-		double ns = now_ns();
+		long exits = asi_counter("asi_exit"), flushes = asi_flushes_read();
+		double idle = idle_ns(), ns = now_ns();
 
 		ret = workload->run(&ctx, ops);
 		ns = (now_ns() - ns) / ops;
 		exits = asi_counter("asi_exit") - exits;
+		flushes = asi_flushes_read() - flushes;
 		if ((double)exits / ops < cost->exits)
 			cost->exits = (double)exits / ops;
-		if (ns < cost->ns)
+		if ((double)flushes / ops < cost->flushes)
+			cost->flushes = (double)flushes / ops;
+		if (ns < cost->ns) {
 			cost->ns = ns;
+			cost->idle = (idle_ns() - idle) / ops / ns;
+		}
 		if (!exits)
 			break;
 	}

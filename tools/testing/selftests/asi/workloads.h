@@ -37,11 +37,15 @@ struct workload {
 /**
  * struct workload_cost - what one operation costs
  * @exits: transitions to the unrestricted address space
+ * @flushes: of predictors and of buffers
  * @ns: nanoseconds, of meaning only where guest time counts instructions
+ * @idle: the part of them that CPUs were idle; more than 1 with several CPUs
  */
 struct workload_cost {
 	double exits;
+	double flushes;
 	double ns;
+	double idle;
 };
 
 /* Ends with an entry without a name. */

@@ -33,13 +33,13 @@ holds()
 fails()
 {
 	verify "$@"
-	grep -q '^pan:1: assertion violated' log && grep -q 'errors: 1$' log
+	grep -q '^pan:1: \(assertion violated\|invalid end state\)' log && grep -q 'errors: 1$' log
 }
 
 runs=$(
-	echo "holds transition"
+	for model in transition stun; do echo "holds $model"; done
 	for options in "" -DINVPCID -DKPTI "-DKPTI -DINVPCID"; do echo "holds tlb $options"; done
-	for name in transition tlb; do
+	for name in transition tlb stun; do
 		grep -o 'BREAK_[A-Z_]*' "$models/$name.pml" | sort -u | sed "s/^/fails $name -D/"
 	done
 )

@@ -23,9 +23,9 @@
  * again, and user mode trains what it can as soon as it runs.
  *
  * Left out: the TLB (see tlb.pml); CR2; KPTI, whose user root differs from the
- * restricted one in nothing that matters here; other CPUs, which share nothing
- * of this. Interrupts are the task's own code, as they may come only where the
- * task may do the same by itself.
+ * restricted one in nothing that matters here; other CPUs, of which only siblings
+ * share any of this (see stun.pml). Interrupts are the task's own code, as they may
+ * come only where the task may do the same by itself.
  */
 
 /* Hardware */
@@ -198,13 +198,7 @@ inline asi_exit()
 inline asi_load_mm()
 {
 #ifndef BREAK_LOAD_MM_UNRESTRICTED
-	to_restricted = !unrestricted;		/* asi_this_root() */
-#endif
-#ifndef BREAK_LOAD_MM_NOT_FLUSHED
-	if
-	:: restricted && !to_restricted -> asi_flush_before_kernel()
-	:: else
-	fi;
+	to_restricted = restricted;
 #endif
 	mov_cr3(to_restricted);
 	to_restricted = false
@@ -224,6 +218,47 @@ inline asi_switch_taints()
 #else
 	skip
 #endif
+}
+
+/* What siblings must not find, if they are released */
+inline asi_flush_and_release()
+{
+	if
+	:: data ->
+		asi_flush_data();
+		data = false
+	:: else
+	fi
+}
+
+inline __asi_relax()
+{
+	mov_cr3(true);
+	asi_flush_and_release();
+#ifndef BREAK_RELAX_UNNOTICED
+	switched = true;
+#endif
+	unrestricted = false
+}
+
+inline asi_enter_guest()
+{
+	if
+#ifndef BREAK_GUEST_UNRESTRICTED
+	:: unrestricted ->
+		mov_cr3(true);
+		asi_flush_and_release()
+#endif
+	:: else
+	fi;
+	/* KVM's own mitigations flush data, or nothing does. */
+#ifndef BREAK_GUEST_TAINTS_LATE
+	guest = true;
+#endif
+#ifndef BREAK_GUEST_UNNOTICED
+	switched = true;
+#endif
+	unrestricted = false
 }
 
 active proctype task() provided (level == 0)
@@ -262,27 +297,19 @@ active proctype task() provided (level == 0)
 		:: true -> asi_exit()
 		:: break
 		od;
-		if
-		:: mov_cr3(value)
-		:: value ->
-			/*
-			 * A guest runs, and the VM exit loads what
-			 * __get_current_cr3_fast() has found. What guests do to
-			 * the unrestricted root is not covered yet.
-			 */
-#ifndef BREAK_GUEST_TAINTS_LATE
-			guest = true;		/* asi_taint_guest() */
-#endif
-#ifndef BREAK_GUEST_UNNOTICED
-			switched = true;
-#endif
-			d_step { bp = true; rsb = true; guest_bp = true; mov_cr3(value) }
-#ifdef BREAK_GUEST_TAINTS_LATE
-			;
-			guest = true
-#endif
-		fi;
+		mov_cr3(value);
 		value = false
+
+	:: true ->
+		asi_enter_guest();
+		d_step { bp = true; rsb = true; guest_bp = true }
+#ifdef BREAK_GUEST_TAINTS_LATE
+		;
+		guest = true
+#endif
+
+	:: unrestricted ->
+		__asi_relax()
 	od
 }
 
