@@ -5,7 +5,7 @@
 export KERNEL APPEND ACCEL TARBALL BISECT V
 unexport CDPATH
 
-.PHONY: help run test kernel shell series check-series check-off mitigations kernel-selftests stress mutants model docs clean
+.PHONY: help run test kernel shell series check-series check-off mitigations kernel-selftests stress bench mutants model docs clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -50,6 +50,10 @@ kernel-selftests:
 #:   stress        stress-ng with little memory, with ASI on and off, compared
 stress:
 	@scripts/stress
+
+#:   bench         transitions, flushes and instructions, beside ASI off and the blanket
+bench:
+	@scripts/bench
 
 #:   mutants       kernels with one thing broken each, which the tests must notice
 mutants:
