@@ -5,7 +5,7 @@
 export KERNEL APPEND ACCEL TARBALL BISECT V
 unexport CDPATH
 
-.PHONY: help run test kernel shell series check-series check-off mitigations kernel-selftests stress bench mutants model docs clean
+.PHONY: help run test kernel shell series check-series check-off mitigations kernel-selftests stress soak bench mutants model docs clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -50,6 +50,10 @@ kernel-selftests:
 #:   stress        stress-ng with little memory, with ASI on and off, compared
 stress:
 	@scripts/stress
+
+#:   soak          SMT siblings, CPU hotplug and NMIs, for an hour (or SOAK=SECONDS)
+soak:
+	@SOAK=$${SOAK:-3600} scripts/test stun stun-pair
 
 #:   bench         transitions, flushes and instructions, beside ASI off and the blanket
 bench:

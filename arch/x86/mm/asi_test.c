@@ -680,26 +680,29 @@ static __no_sanitize_address int stand_by(void *data)
 }
 
 /*
- * Free all but the first page of a block, and have the block become mixed, but
- * few others: whose pages stay in use will stay mixed.
+ * Free all but one page of a block, and have the block become mixed, but few
+ * others: whose pages stay in use will stay mixed.
  */
-static void open_rest(struct page *block)
+static void open_rest(struct page *block, unsigned int kept)
 {
 	struct zone *zone = page_zone(block);
 	int i, tries = 100;
 
-	for (i = 1; i < pageblock_nr_pages; i++)
-		__free_page(block + i);
+	for (i = 0; i < pageblock_nr_pages; i++) {
+		if (i != kept)
+			__free_page(block + i);
+	}
 	drain_local_pages(NULL);
 	while (!asi_block_split(page_to_pfn(block)) && tries--)
 		asi_open_blocks(zone, pageblock_order - 1, GFP_KERNEL, ALLOC_MIX,
 				MIGRATE_MOVABLE);
 }
 
-#define HIDDEN_SIZE	(64 * PAGE_SIZE)	/* more than is flushed one by one */
+#define HIDDEN_PAGES	64	/* more than are flushed one by one */
+#define HIDDEN_SIZE	(HIDDEN_PAGES * PAGE_SIZE)
 
 static void take_away(struct kunit *test, enum way way, struct page *block,
-		      const void *area)
+		      unsigned int kept, const void *area)
 {
 	switch (way) {
 	case WAY_FLIP:
@@ -708,10 +711,10 @@ static void take_away(struct kunit *test, enum way way, struct page *block,
 		flip_back(test);
 		break;
 	case WAY_OPEN:
-		open_rest(block);
+		open_rest(block, kept);
 		break;
 	case WAY_CLOSE:
-		__free_page(block);
+		__free_page(block + kept);
 		asi_drain_held();
 		break;
 	case WAY_HIDE:
@@ -739,29 +742,34 @@ static void *exposed_area(struct kunit *test, unsigned long size,
 /*
  * Take a page away while another CPU has its translation. Whether that CPU
  * could still use it: 1 or 0, or -1 if an interrupt there has spoilt the attempt.
+ * Attempts take different pages, as a TLB may have no room for some.
  */
-static int is_stale(struct kunit *test, enum way way)
+static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 {
+	unsigned int kept = nr % pageblock_nr_pages;
 	struct page *block = alloc_pages(GFP_KERNEL, pageblock_order);
 	struct bystander bystander = {};
 	struct task_struct *task;
+	void *area = NULL;
 	unsigned int cpu;
 	bool gone;
 
 	KUNIT_ASSERT_NOT_NULL(test, block);
-	bystander.address = page_address(block);
+	bystander.address = page_address(block + kept);
 	if (way == WAY_OPEN || way == WAY_CLOSE)
 		split_page(block, pageblock_order);
 	if (way == WAY_HIDE || way == WAY_HIDE_LAZY)
-		bystander.address = exposed_area(test, HIDDEN_SIZE, &bystander.mm);
+		area = exposed_area(test, HIDDEN_SIZE, &bystander.mm);
+	if (area)
+		bystander.address = area + PAGE_SIZE * (nr % HIDDEN_PAGES);
 	bystander.lazy = way == WAY_HIDE_LAZY;
 	if (way == WAY_OPEN)
-		bystander.address += PAGE_SIZE * pageblock_nr_pages / 2;
+		bystander.address = page_address(block + pageblock_nr_pages - 1 - kept);
 
 	/* The bystander does not let anybody else run. */
 	migrate_disable();
 	if (way == WAY_CLOSE)
-		open_rest(block);
+		open_rest(block, kept);
 	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
 	task = kthread_create_on_cpu(stand_by, &bystander, cpu, "asi_test/%u");
 	if (!IS_ERR(task)) {
@@ -772,7 +780,7 @@ static int is_stale(struct kunit *test, enum way way)
 			cond_resched();
 	}
 
-	take_away(test, way, block, bystander.address);
+	take_away(test, way, block, kept, area);
 	if (bystander.mm)
 		gone = !maps(kernel_to_restricted_pgdp(bystander.mm->pgd),
 			     bystander.address);
@@ -786,9 +794,9 @@ static int is_stale(struct kunit *test, enum way way)
 	}
 	migrate_enable();
 	if (way == WAY_OPEN)
-		take_away(test, WAY_CLOSE, block, NULL);
+		take_away(test, WAY_CLOSE, block, kept, NULL);
 	if (bystander.mm) {
-		vfree(bystander.address);
+		vfree(area);
 		mmput(bystander.mm);
 		__free_pages(block, pageblock_order);
 	}
@@ -807,8 +815,8 @@ static void test_stale(struct kunit *test, enum way way, unsigned long broken)
 	if (num_online_cpus() < 2 || debug_pagealloc_enabled_static())
 		kunit_skip(test, "needs two CPUs, and memory that stays mapped");
 	asi_break_mask = broken;
-	for (tries = 0; tries < 50; tries++) {
-		stale = is_stale(test, way);
+	for (tries = 0; tries < 200; tries++) {
+		stale = is_stale(test, way, tries);
 		if (stale >= 0)
 			count[stale]++;
 		if (broken ? count[1] : count[0] + count[1] == 10)

@@ -3,11 +3,13 @@
 """
 Checks from outside a guest that SMT siblings are stunned.
 
-In the guest, which runs "stun load" with KPTI off, all CPUs make transitions and
-are in user mode in between. This program stops it at random instants through the
-QEMU monitor. A CPU must never be seen in user mode while a sibling is in the kernel
-with the unrestricted root loaded, unless an interrupt is pending that it has to take
-before its next instruction.
+In the guest, which runs "siblings", all CPUs make transitions and are in user mode
+in between, and go and come back, for as long as this takes. This program stops it at
+random instants through the QEMU monitor, and sends it non-maskable interrupts. A
+CPU must never be seen in user mode while a sibling is in the kernel with the
+unrestricted root loaded, unless an interrupt is pending that it has to take
+before its next instruction, or the sibling is on its way down or up. And all of the
+guest has to go on.
 
 Exit status: 0 as expected, 1 not, 2 could not be checked.
 """
@@ -22,6 +24,8 @@ from outside import CheckError, Monitor
 
 RESCHEDULE = 0xfd           # the vector
 ROOT = 3 << 12              # of CR3: 0 is unrestricted
+NMIS = 0.2                  # of samples, how many come with one
+STANDS_STILL = 120          # seconds, in which the guest's clock has to advance
 
 
 def pending(monitor, cpu):
@@ -33,52 +37,110 @@ def pending(monitor, cpu):
     return str(RESCHEDULE) in requested.group(1).split()
 
 
+class Page:
+    """What the guest says of itself."""
+
+    WORDS = ("magic", "seconds", "gone", "cycles", "stops", "shootdowns", "stuns", "ns",
+             "longest")
+    MAGIC = int.from_bytes(b"siblings", "little")
+
+    def __init__(self, monitor, address):
+        self.monitor = monitor
+        self.address = address
+        self.advanced = time.monotonic()
+        self.seconds = 0
+
+    def read(self):
+        """Takes all its words; the guest may be stopped."""
+        before = self.seconds
+        text = self.monitor.execute("human-monitor-command", **{
+            "command-line": f"xp /{len(self.WORDS)}gx {self.address:#x}"})
+        for word, value in zip(self.WORDS, re.findall(r"0x([0-9a-f]{16})\b", text)):
+            setattr(self, word, int(value, 16))
+        if self.magic != self.MAGIC:
+            raise CheckError("the guest's page is not there")
+        if self.seconds != before:
+            self.advanced = time.monotonic()
+        elif time.monotonic() - self.advanced > STANDS_STILL:
+            raise CheckError(f"the guest stands still after {self.seconds} s")
+
+
+def beside(cores, page):
+    """Yields each CPU in user mode with an unrestricted sibling, and that."""
+    for threads in cores:
+        for cpu, cpl, _ in threads:
+            for other, other_cpl, other_cr3 in threads:
+                if (cpl == 3 and other_cpl == 0 and not other_cr3 & ROOT
+                        and not page.gone >> other & 1):
+                    yield cpu, other
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     add = parser.add_argument
     add("--qmp", required=True, metavar="SOCKET", help="the QEMU monitor")
+    add("--page", required=True, metavar="ADDRESS", type=lambda text: int(text, 16),
+        help="the physical one that the guest has said")
     add("--threads", type=int, required=True, help="of a core")
     add("--samples", type=int, default=3000, help="how often to stop the guest (%(default)s)")
+    add("--seconds", type=int, default=0, help="of guest time, if that takes longer")
+    add("--pause", type=float, default=0.005, help="longest between samples (%(default)s)")
     add("--expect", choices=("clean", "leak"), default="clean",
         help="leak is for the negative control")
     options = parser.parse_args()
 
-    print("TAP version 13\n1..3", flush=True)
-    user = unrestricted = called = 0
+    print("TAP version 13", flush=True)
+    samples = user = unrestricted = called = nmis = 0
     together = []
     try:
         monitor = Monitor(options.qmp)
-        for _ in range(options.samples):
-            time.sleep(random.uniform(0, 0.005))
+        page = Page(monitor, options.page)
+        page.read()
+        while samples < options.samples or page.seconds < options.seconds:
+            time.sleep(random.uniform(0, options.pause))
+            if random.random() < NMIS:
+                monitor.execute("inject-nmi")
+                nmis += 1
             monitor.execute("stop")
-            cores = {}
-            for cpu, cpl, cr3, _ in monitor.registers():
-                cores.setdefault(cpu // options.threads, []).append((cpu, cpl, cr3))
-            for threads in cores.values():
-                out = [cpu for cpu, cpl, _ in threads if cpl == 3]
-                inside = [cpu for cpu, cpl, cr3 in threads if cpl == 0 and not cr3 & ROOT]
-                user += bool(out)
-                unrestricted += bool(inside)
-                for cpu in out if inside else []:
-                    if pending(monitor, cpu):
-                        called += 1
-                    else:
-                        together.append((cpu, inside))
+            samples += 1
+            page.read()
+            cpus = [(cpu, cpl, cr3) for cpu, cpl, cr3, _ in monitor.registers()]
+            cores = [cpus[i:i + options.threads] for i in range(0, len(cpus), options.threads)]
+            user += any(cpl == 3 for _, cpl, _ in cpus)
+            unrestricted += any(cpl == 0 and not cr3 & ROOT and not page.gone >> cpu & 1
+                                for cpu, cpl, cr3 in cpus)
+            for cpu, other in beside(cores, page):
+                if pending(monitor, cpu):
+                    called += 1
+                else:
+                    together.append((cpu, other))
             monitor.execute("cont")
     except CheckError as error:
         print(f"Bail out! {error}")
         return 2
 
-    print(f"# {options.samples} samples of {len(cores)} cores: {user} in user mode, "
-          f"{unrestricted} unrestricted, {called} about to be called in")
-    good = [user > 0, unrestricted > 0,
-            bool(together) == (options.expect == "leak")]
+    print(f"# {samples} samples of {len(cores)} cores: {user} with user mode, "
+          f"{unrestricted} with unrestricted CPUs, {called} about to be called in")
+    print(f"# {page.seconds} s of guest time, {page.cycles} times a CPU went and came back, "
+          f"{page.stops} times all were stopped, {page.shootdowns} shootdowns, {nmis} NMIs")
+    if page.stuns:
+        print(f"# {page.stuns} times a CPU had to wait, for "
+              f"{page.ns / page.stuns / 1000:.0f} us on average, "
+              f"{page.longest / 1000:.0f} us at most")
+    leak = options.expect == "leak"
     first = f", first CPU {together[0][0]} beside {together[0][1]}" if together else ""
-    for number, (well, name) in enumerate(zip(good, (
-            "there was user mode", "there were unrestricted CPUs",
-            f"user mode was seen beside one {len(together)} times{first}")), 1):
+    tests = [(user > 0, "there was user mode"),
+             (unrestricted > 0, "there were unrestricted CPUs"),
+             (bool(together) == leak,
+              f"user mode was seen beside one {len(together)} times{first}"),
+             (all((page.cycles, page.stops, page.shootdowns, nmis)),
+              "CPUs came and went, were stopped, and got NMIs and shootdowns")]
+    if not leak:
+        tests.append((page.stuns > 0, "CPUs waited for siblings"))
+    print(f"1..{len(tests)}")
+    for number, (well, name) in enumerate(tests, 1):
         print(("ok" if well else "not ok") + f" {number} siblings: {name}")
-    return 0 if all(good) else 1
+    return 0 if all(well for well, _ in tests) else 1
 
 
 if __name__ == "__main__":

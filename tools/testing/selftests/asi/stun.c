@@ -3,23 +3,17 @@
  * While a CPU is unrestricted its SMT siblings are stunned: they are called in
  * from user mode, and do not stay out for long. That they really run nothing
  * meanwhile is seen from outside, by siblings.py.
- *
- * Usage: stun [load]
- *
- * With "load", runs until it is killed: on every CPU, one process that is in user
- * mode nearly always and one that makes transitions.
  */
 #include <limits.h>
 #include <sys/prctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "asi.h"
 #include "kselftest.h"
-#include "load.h"
 
 #define ROUNDS		500
+#define READ_LEN	4096
 /* How long a sibling may take to run again, on a busy host. */
 #define PATIENCE_NS	10000000000UL
 /* What is mapped and zeroed by one system call. */
@@ -83,7 +77,7 @@ static bool siblings_stunned(void)
 /* Transitions, of which each calls in a sibling if that is in user mode. */
 static void make_exits(int file, int rounds)
 {
-	char buf[LOAD_LEN];
+	char buf[READ_LEN];
 
 	while (rounds--) {
 		if (pread(file, buf, sizeof(buf), 0) != sizeof(buf))
@@ -167,41 +161,13 @@ static void measure(void (*what)(void), struct watch *watch, long *took, long *l
 	*longest = asi_load(&watch->longest) / 1000000;
 }
 
-static int load(void)
+int main(void)
 {
-	int cpus = sysconf(_SC_NPROCESSORS_ONLN), cpu, file = asi_tmpfile("/tmp"), i;
-	char page[LOAD_LEN] = "";
-
-	if (file < 0 || pwrite(file, page, sizeof(page), 0) != sizeof(page))
-		return 1;
-	for (cpu = 0; cpu < 2 * cpus; cpu++) {
-		if (fork())
-			continue;
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		asi_pin(cpu / 2);
-		for (;;) {
-			for (i = 0; i < 100000 * (1 + cpu % 2); i++)
-				asm volatile("");
-			make_exits(file, cpu % 2 ? 0 : 20);
-			syscall(SYS_getpid);
-		}
-	}
-	printf("stun: ready %d\n", cpus);
-	fflush(stdout);
-	for (;;)
-		pause();
-}
-
-int main(int argc, char **argv)
-{
-	char page[LOAD_LEN] = "";
+	char page[READ_LEN] = "";
 	long called, took, longest;
 	struct watch *watch;
 	int file, other, state, met;
 	pid_t pid;
-
-	if (argc > 1 && !strcmp(argv[1], "load"))
-		return load();
 
 	ksft_print_header();
 	if (!asi_is_on())

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The load for siblings.py: every CPU makes transitions, and is in user mode in
+ * between, while CPUs go and come back, all of them are stopped, and their TLBs are
+ * shot down. Says where its page is, and runs until it is killed or a process has
+ * stood still.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "asi.h"
+#include "frames.h"
+
+#define LEN		4096
+#define MAX_CPUS	64
+#define STANDS_STILL	60	/* seconds; the host may be busy */
+#define CLOCKS		"/sys/devices/system/clocksource/clocksource0/"
+
+/* One page; siblings.py knows all but the last of it. */
+struct page {
+	unsigned long magic;
+	unsigned long seconds;
+	unsigned long gone;		/* CPUs that go, have gone, or come back */
+	unsigned long cycles;		/* of CPUs, how often one went and came back */
+	unsigned long stops;		/* of all CPUs */
+	unsigned long shootdowns;
+	unsigned long stuns;		/* how often a CPU had to wait */
+	unsigned long ns;		/* in all */
+	unsigned long longest;		/* in nanoseconds */
+	unsigned long rounds[2 * MAX_CPUS];
+};
+
+#define MAGIC		0x73676e696c626973UL	/* "siblings" */
+
+static struct page *page;
+static int cpus;
+
+static void compute(int rounds)
+{
+	for (int i = 0; i < rounds; i++)
+		asm volatile("");
+}
+
+/* Nearly always in user mode; one of as many threads as there are CPUs. */
+static void *stay_out(void *arg)
+{
+	long cpu = (long)arg;
+
+	for (;;) {
+		/* It is moved when the CPU goes. */
+		asi_pin(cpu);
+		compute(100000);
+		asi_store(&page->rounds[cpu], page->rounds[cpu] + 1);
+	}
+	return NULL;
+}
+
+/* Their TLBs. */
+static void shoot_down(void)
+{
+	char *mem = asi_fresh(LEN);
+	pthread_t thread;
+	long cpu;
+
+	for (cpu = 0; cpu < cpus; cpu++)
+		if (pthread_create(&thread, NULL, stay_out, (void *)cpu))
+			_exit(1);
+	for (;;) {
+		asi_store(mem, 1);
+		if (mprotect(mem, LEN, PROT_READ) || mprotect(mem, LEN, PROT_READ | PROT_WRITE))
+			_exit(1);
+		asi_store(&page->shootdowns, page->shootdowns + 1);
+		usleep(2000);
+	}
+}
+
+static void make_exits(int cpu)
+{
+	int file = asi_tmpfile("/tmp"), i;
+	char buf[LEN] = "";
+
+	if (file < 0 || pwrite(file, buf, LEN, 0) != LEN)
+		_exit(1);
+	for (;;) {
+		asi_pin(cpu);
+		compute(200000);
+		for (i = 0; i < 20; i++)
+			if (pread(file, buf, LEN, 0) != LEN)
+				_exit(1);
+		asi_store(&page->rounds[MAX_CPUS + cpu], page->rounds[MAX_CPUS + cpu] + 1);
+	}
+}
+
+static void cycle_cpus(void)
+{
+	char path[64];
+	int cpu = 0;
+
+	for (;; usleep(100000)) {
+		cpu = cpu % (cpus - 1) + 1;
+		snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+		asi_store(&page->gone, 1UL << cpu);
+		if (!asi_write(path, "0")) {
+			usleep(20000);
+			while (asi_write(path, "1"))
+				usleep(10000);
+			asi_store(&page->cycles, page->cycles + 1);
+		}
+		asi_store(&page->gone, 0);
+	}
+}
+
+/* As another clock source is taken. */
+static void stop_cpus(void)
+{
+	char list[128], *name;
+
+	for (;;) {
+		if (asi_slurp(CLOCKS "available_clocksource", list, sizeof(list)) < 0)
+			_exit(1);
+		for (name = strtok(list, " \n"); name; name = strtok(NULL, " \n")) {
+			if (asi_write(CLOCKS "current_clocksource", name))
+				_exit(1);
+			asi_store(&page->stops, page->stops + 1);
+			usleep(100000);
+		}
+	}
+}
+
+/* What the kernel says of each CPU that is there. */
+static void read_stuns(void)
+{
+	static struct { unsigned long count, ns, longest; } times[MAX_CPUS];
+	unsigned long count = 0, ns = 0, longest = 0;
+	char state[8192], *line;
+	int cpu;
+
+	if (asi_slurp(ASI_DEBUGFS "state", state, sizeof(state)) < 0)
+		return;
+	for (line = strtok(state, "\n"); line; line = strtok(NULL, "\n"))
+		if (sscanf(line, "cpu=%d ", &cpu) == 1 && cpu < MAX_CPUS)
+			sscanf(strstr(line, "stunned=") ?: "", "stunned=%lu ns=%lu longest=%lu",
+			       &times[cpu].count, &times[cpu].ns, &times[cpu].longest);
+	for (cpu = 0; cpu < cpus; cpu++) {
+		count += times[cpu].count;
+		ns += times[cpu].ns;
+		if (times[cpu].longest > longest)
+			longest = times[cpu].longest;
+	}
+	page->stuns = count;
+	page->ns = ns;
+	page->longest = longest;
+}
+
+static void start(void (*what)(void))
+{
+	if (fork())
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	what();
+}
+
+/* Whether all processes go on, and those that disturb them. */
+static bool goes_on(void)
+{
+	static struct page then;
+	bool well = page->cycles != then.cycles && page->stops != then.stops &&
+		    page->shootdowns != then.shootdowns;
+	int cpu;
+
+	for (cpu = 0; cpu < cpus; cpu++)
+		well &= page->rounds[cpu] != then.rounds[cpu] &&
+			page->rounds[MAX_CPUS + cpu] != then.rounds[MAX_CPUS + cpu];
+	then = *page;
+	return well;
+}
+
+int main(void)
+{
+	struct timespec time;
+	int cpu, i = 0;
+
+	cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	page = mmap(NULL, LEN, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (page == MAP_FAILED || mlock(page, LEN) || cpus < 2 || cpus > MAX_CPUS)
+		return 1;
+	page->magic = MAGIC;
+	for (cpu = 0; cpu < cpus; cpu++) {
+		if (fork())
+			continue;
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		make_exits(cpu);
+	}
+	start(shoot_down);
+	start(cycle_cpus);
+	start(stop_cpus);
+	printf("siblings: ready 0x%lx\n", frame_of(page) * FRAME_SIZE);
+	fflush(stdout);
+	do {
+		sleep(1);
+		read_stuns();
+		clock_gettime(CLOCK_MONOTONIC, &time);
+		asi_store(&page->seconds, time.tv_sec);
+	} while (++i % STANDS_STILL || goes_on());
+	printf("siblings: something stands still\n");
+	return 1;
+}
