@@ -120,7 +120,7 @@ static void stop_cpus(void)
 	for (;;) {
 		if (asi_slurp(CLOCKS "available_clocksource", list, sizeof(list)) < 0)
 			_exit(1);
-		for (name = strtok(list, " \n"); name; name = strtok(NULL, " \n")) {
+		for (name = strtok(list, "\n "); name; name = strtok(NULL, "\n ")) {
 			if (asi_write(CLOCKS "current_clocksource", name))
 				_exit(1);
 			asi_store(&page->stops, page->stops + 1);
