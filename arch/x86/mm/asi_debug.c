@@ -16,6 +16,7 @@
 #include <linux/asi.h>
 #include <linux/debugfs.h>
 #include <linux/init.h>
+#include <linux/memory_hotplug.h>
 #include <linux/mm.h>
 #include <linux/pgtable.h>
 #include <linux/sched.h>
@@ -115,6 +116,25 @@ static pgd_t *restricted_pgd(struct mm_struct *mm)
 	return asi_enabled() ? kernel_to_restricted_pgdp(mm->pgd) : mm->pgd;
 }
 
+/*
+ * Holds off whoever frees page tables: memory that goes takes those of the kernel
+ * half with it, and what tells the types of its pages.
+ */
+static int tables_lock(struct mm_struct *mm)
+{
+	get_online_mems();
+	if (!mmap_write_lock_killable(mm))
+		return 0;
+	put_online_mems();
+	return -EINTR;
+}
+
+static void tables_unlock(struct mm_struct *mm)
+{
+	mmap_write_unlock(mm);
+	put_online_mems();
+}
+
 /* The page frame number to ask about is what a file keeps. */
 static ssize_t reach_write(struct file *file, const char __user *buf,
 			   size_t count, loff_t *ppos)
@@ -138,19 +158,22 @@ static ssize_t reach_read(struct file *file, char __user *buf, size_t count,
 	struct mm_struct *mm = current->mm;
 	unsigned long restricted, unrestricted;
 	char line[128];
-	int len;
+	int len, ret;
 
-	/* Holds off whoever frees page tables of the user half. */
-	if (mmap_write_lock_killable(mm))
-		return -EINTR;
+	ret = tables_lock(mm);
+	if (ret)
+		return ret;
+	if (!pfn_valid(pfn)) {
+		tables_unlock(mm);
+		return -ERANGE;
+	}
 	unrestricted = find_mapping(mm->pgd, pfn);
 	restricted = find_mapping(restricted_pgd(mm), pfn);
-	mmap_write_unlock(mm);
-
 	len = scnprintf(line, sizeof(line),
 			"pfn=%lu sensitive=%d restricted=%d unrestricted=%d address=0x%lx\n",
 			pfn, asi_enabled() && !asi_page_mapped(pfn),
 			!!restricted, !!unrestricted, restricted);
+	tables_unlock(mm);
 	return simple_read_from_buffer(buf, count, ppos, line, len);
 }
 
@@ -183,6 +206,9 @@ static ssize_t frames_read(struct file *file, char __user *buf, size_t count,
 	if (!look.marks)
 		return -ENOMEM;
 
+	ret = tables_lock(mm);
+	if (ret)
+		goto out;
 	for (i = 0; i < look.nr; i++) {
 		if (!pfn_valid(look.pfn + i))
 			continue;
@@ -190,15 +216,11 @@ static ssize_t frames_read(struct file *file, char __user *buf, size_t count,
 		if (asi_enabled() && !asi_page_mapped(look.pfn + i))
 			look.marks[i] |= FRAME_SENSITIVE;
 	}
-
-	ret = -EINTR;
-	if (mmap_write_lock_killable(mm))
-		goto out;
 	look.mark = FRAME_USER;
 	look_in_user_half(&look, restricted_pgd(mm));
 	look.mark = FRAME_KERNEL;
 	look_in_kernel_half(&look, restricted_pgd(mm));
-	mmap_write_unlock(mm);
+	tables_unlock(mm);
 
 	ret = -EFAULT;
 	if (copy_to_user(buf, look.marks, look.nr))
