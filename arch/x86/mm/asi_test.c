@@ -1556,6 +1556,7 @@ static void test_taints_of_transitions(struct kunit *test)
 		{ ENTER,	"Uu",	0,			false,	true  },
 		{ RELAX,	"Uu",	0,			false,	false },
 		{ EXIT,		"ku",	ASI_TODO_ENTER,		true,	false },
+		{ GUEST,	"Gkug",	ASI_TODO_TAINT,		false,	false, "Gug" },
 	};
 	bool control = static_key_enabled(&asi_flush_ibpb) ||
 		       static_key_enabled(&asi_flush_rsb) ||
