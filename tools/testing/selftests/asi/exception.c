@@ -10,6 +10,8 @@
 #include <ucontext.h>
 
 #include "entry.h"
+#include "pattern.h"
+#include "samples.h"
 
 #ifndef UC_STRICT_RESTORE_SS
 #define UC_STRICT_RESTORE_SS 4
@@ -360,6 +362,50 @@ TEST_F(entry, debug_exception_in_kernel)
 	EXPECT_LE(ROUNDS, (long)count);
 	EXPECT_EXITS(ROUNDS);
 	close(fd);
+}
+
+/* Writes to @word with a pattern on the stack, and asks where it runs after each. */
+static int be_sampled(long *word, const struct pattern *pattern)
+{
+	long stack[LEN / sizeof(long)];
+	int i, restricted = 0;
+
+	pattern_fill(stack, sizeof(stack), pattern, 0);
+	for (i = 0; i < ROUNDS; i++) {
+		asi_store(word, i);
+		restricted += asi_restricted(state_fd) == 1;
+	}
+	pattern_scrub(stack, sizeof(stack));
+	return restricted;
+}
+
+/* They are written in the address space of whom they are taken of. */
+TEST_F(entry, samples_of_another_process)
+{
+	struct pattern pattern = pattern_random();
+	int status, go[2];
+	static long word;
+	void *samples;
+	char byte;
+	pid_t pid;
+
+	ASSERT_EQ(0, pipe(go));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(read(go[0], &byte, 1) == 1 ? be_sampled(&word, &pattern) : 0);
+
+	samples = samples_of(pid, &word, 2 * LEN);
+	EXPECT_FALSE(samples && pattern_found(samples, SAMPLES_LEN, &pattern));
+	self->before = asi_balance();
+	ASSERT_EQ(1, write(go[1], "", 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	if (!samples)
+		SKIP(return, "no breakpoints by perf_event_open()");
+	EXPECT_EQ(ROUNDS, WEXITSTATUS(status));
+	EXPECT_TRUE(pattern_found(samples, SAMPLES_LEN, &pattern));
+	EXPECT_RESTRICTED();
+	EXPECT_EXITS(ROUNDS);
 }
 
 /* How often a probe was hit, by the profile file of its kind. */

@@ -26,6 +26,7 @@
 
 #include "asi.h"
 #include "kinds.h"
+#include "samples.h"
 
 #ifndef MFD_HUGETLB
 #define MFD_HUGETLB 4U
@@ -648,6 +649,23 @@ static int plant_packet(const struct kind *kind, const struct pattern *pattern,
 	return plant_mapping(kind, pattern, area, 16 * PAGE, MAP_SHARED, fd);
 }
 
+/* Samples of a stack on which the secret is. */
+static int plant_samples(const struct kind *kind, const struct pattern *pattern,
+			 struct area *area)
+{
+	long stack[PAGE / sizeof(long)];
+	static long word;
+	unsigned long i;
+
+	if (!samples_of(0, &word, 2 * sizeof(stack)))
+		return -errno;
+	pattern_fill(stack, sizeof(stack), pattern, kind_word(kind->name));
+	for (i = 0; i < SAMPLES_LEN / sizeof(stack); i++)
+		asi_store(&word, i);
+	pattern_scrub(stack, sizeof(stack));
+	return 0;
+}
+
 const struct kind kinds[] = {
 	{ "anon", "anonymous memory", plant_anon },
 	{ "huge", "transparent huge page", plant_huge },
@@ -673,6 +691,7 @@ const struct kind kinds[] = {
 	{ "key", "payload of a user key", plant_key },
 	{ "uring", "io_uring submission entries", plant_uring },
 	{ "packet", "ring of a packet socket", plant_packet },
+	{ "perf", "samples of perf", plant_samples },
 	{ "fpu", "saved vector registers of a sleeping task", plant_fpu },
 	{ "regs", "saved general registers of a sleeping task", plant_regs },
 	{ "freed", "memory freed by a process that has exited", plant_freed },

@@ -42,7 +42,7 @@ TAG_SIZE = 32
 
 KINDS = ("anon huge shanon tmpfs ext4 disk memfd sysvshm posixshm hugetlb secret "
          "pipe unix unixbig dgram netlink tcp udp tty zswap msgq key "
-         "uring packet fpu regs freed").split()
+         "uring packet perf fpu regs freed").split()
 
 # What ASI does not keep secret yet: kernel stacks, and the registers of user
 # mode that are saved on them.

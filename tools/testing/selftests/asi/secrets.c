@@ -206,6 +206,7 @@ FIXTURE_VARIANT_ADD(object, tty) { .kind = "tty" };
 FIXTURE_VARIANT_ADD(object, zswap) { .kind = "zswap" };
 FIXTURE_VARIANT_ADD(object, msgq) { .kind = "msgq" };
 FIXTURE_VARIANT_ADD(object, key) { .kind = "key" };
+FIXTURE_VARIANT_ADD(object, perf) { .kind = "perf" };
 FIXTURE_VARIANT_ADD(object, fpu) { .kind = "fpu" };
 /* A known gap, and so the negative control: it would be seen. */
 FIXTURE_VARIANT_ADD(object, regs) { .kind = "regs", .exposed = true };

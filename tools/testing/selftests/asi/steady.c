@@ -27,6 +27,7 @@ FIXTURE_VARIANT_ADD(steady, futex_threads) { .name = "futex_threads" };
 FIXTURE_VARIANT_ADD(steady, futex_processes) { .name = "futex_processes" };
 FIXTURE_VARIANT_ADD(steady, epoll_eventfd) { .name = "epoll_eventfd" };
 FIXTURE_VARIANT_ADD(steady, io_uring_nop) { .name = "io_uring_nop" };
+FIXTURE_VARIANT_ADD(steady, perf_sample) { .name = "perf_sample" };
 FIXTURE_VARIANT_ADD(steady, stat) { .name = "stat" };
 
 FIXTURE_SETUP(steady)

@@ -23,6 +23,7 @@
 #include <time.h>
 
 #include "asi.h"
+#include "samples.h"
 #include "uring.h"
 #include "workloads.h"
 
@@ -625,6 +626,20 @@ static int setup_page(struct workload_ctx *ctx)
 	return 0;
 }
 
+static int setup_samples(struct workload_ctx *ctx)
+{
+	if (setup_page(ctx))
+		return -ENOMEM;
+	return samples_of(0, (long *)ctx->mem, 1024) ? 0 : -errno;
+}
+
+static int run_samples(struct workload_ctx *ctx, long n)
+{
+	while (n--)
+		asi_store((long *)ctx->mem, n);
+	return 0;
+}
+
 static int run_mprotect(struct workload_ctx *ctx, long n)
 {
 	while (n--) {
@@ -701,6 +716,7 @@ const struct workload workloads[] = {
 	{ "futex_processes", MANY, true, setup_futex_processes, run_futex },
 	{ "epoll_eventfd", MANY, true, setup_epoll, run_epoll },
 	{ "io_uring_nop", MANY, true, setup_uring, run_nop },
+	{ "perf_sample", MANY, true, setup_samples, run_samples },
 	{ "stat", MANY, true, NULL, run_stat },
 	{ "open_fstat_close", MANY, false, setup_tmpfs_dir, run_open },
 	{ "getdents", MANY, false, setup_getdents, run_getdents },
