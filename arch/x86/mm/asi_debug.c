@@ -188,8 +188,20 @@ static const struct file_operations reach_fops = {
 #define FRAME_SENSITIVE	0x02
 #define FRAME_USER	0x04
 #define FRAME_KERNEL	0x08
+#define FRAME_TYPED	0x10
+#define FRAME_HIDES	0x20
 
 #define FRAMES_AT_ONCE	65536UL
+
+/* What its block is for, if that is one kind of pages, whatever the tables say. */
+static u8 type_mark(const struct page *page)
+{
+	int mt = get_pageblock_migratetype(page);
+
+	if (mt == MIGRATE_ISOLATE || is_migrate_mixed(mt))
+		return 0;
+	return FRAME_TYPED | (migratetype_is_sensitive(mt) ? FRAME_HIDES : 0);
+}
 
 static ssize_t frames_read(struct file *file, char __user *buf, size_t count,
 			   loff_t *ppos)
@@ -212,7 +224,7 @@ static ssize_t frames_read(struct file *file, char __user *buf, size_t count,
 	for (i = 0; i < look.nr; i++) {
 		if (!pfn_valid(look.pfn + i))
 			continue;
-		look.marks[i] = FRAME_THERE;
+		look.marks[i] = FRAME_THERE | type_mark(pfn_to_page(look.pfn + i));
 		if (asi_enabled() && !asi_page_mapped(look.pfn + i))
 			look.marks[i] |= FRAME_SENSITIVE;
 	}

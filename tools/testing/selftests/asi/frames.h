@@ -87,6 +87,8 @@ static inline int frame_reach(unsigned long pfn, struct reach *reach)
 #define FRAME_SENSITIVE	0x02
 #define FRAME_USER	0x04
 #define FRAME_KERNEL	0x08
+#define FRAME_TYPED	0x10
+#define FRAME_HIDES	0x20
 
 #define FRAMES_MOST	((16UL << 30) / FRAME_SIZE)
 
