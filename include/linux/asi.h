@@ -223,6 +223,7 @@ void asi_unmap_pages(unsigned long pfn, unsigned long nr);
 #define asi_enabled asi_enabled
 static __always_inline bool asi_enabled(void) { return false; }
 #endif
+static __always_inline void asi_idle_enter(void) { }
 static __always_inline bool migratetype_is_sensitive(int mt) { return false; }
 static __always_inline bool migratetype_same_kind(int a, int b) { return true; }
 static inline bool page_is_exposed(const struct page *page) { return false; }

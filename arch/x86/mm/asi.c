@@ -109,21 +109,39 @@ static int __init asi_cmdline(char *arg)
 }
 early_param("asi", asi_cmdline);
 
-/* What ASI cannot work with, or is not made to work with yet. */
-static const char * __init asi_unsupported(void)
+/**
+ * asi_unsupported - is this something that ASI cannot work with, or does not yet?
+ * @platform:	what it is to work with
+ *
+ * Return: why it is off, or NULL.
+ */
+const char *asi_unsupported(const struct asi_platform *platform)
 {
-	if (hypervisor_is_type(X86_HYPER_XEN_PV))
+	if (platform->xen_pv)
 		return "Xen PV guests do not own their page tables";
 	/* Its remote TLB flushes know one page-table root for each mm. */
-	if (hypervisor_is_type(X86_HYPER_MS_HYPERV))
+	if (platform->hyperv)
 		return "not supported as a Hyper-V guest";
 	/* #VC handlers and the RMP walk and split the direct map themselves. */
-	if (cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT) ||
-	    cc_platform_has(CC_ATTR_HOST_SEV_SNP))
+	if (platform->encrypted_guest || platform->snp_host)
 		return "not supported with SEV or TDX";
-	if (!boot_cpu_has(X86_FEATURE_PSE) || !(__supported_pte_mask & _PAGE_NX))
+	if (!platform->large_pages || !platform->nx)
 		return "CPU without large pages or NX";
 	return NULL;
+}
+
+static const char * __init asi_unsupported_here(void)
+{
+	const struct asi_platform platform = {
+		.xen_pv		 = hypervisor_is_type(X86_HYPER_XEN_PV),
+		.hyperv		 = hypervisor_is_type(X86_HYPER_MS_HYPERV),
+		.encrypted_guest = cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT),
+		.snp_host	 = cc_platform_has(CC_ATTR_HOST_SEV_SNP),
+		.large_pages	 = boot_cpu_has(X86_FEATURE_PSE),
+		.nx		 = __supported_pte_mask & _PAGE_NX,
+	};
+
+	return asi_unsupported(&platform);
 }
 
 /**
@@ -141,7 +159,7 @@ void __init asi_check_boottime(void)
 	else if (!asi_options.on)
 		asi_off_reason = asi_options.set ? "asi=off" : "by default";
 	else
-		asi_off_reason = asi_unsupported();
+		asi_off_reason = asi_unsupported_here();
 
 	if (asi_off_reason)
 		return;
@@ -261,13 +279,8 @@ static unsigned long __init asi_vectors(void)
 	return vectors;
 }
 
-/**
- * asi_can_flush - may transitions flush what else had to be flushed every time?
- * @flushes:	ASI_FLUSH_*, all of which are necessary
- *
- * Return: whether a mitigation that is always paid can stand down.
- */
-bool __init asi_can_flush(u8 flushes)
+/* Is it for transitions to flush what else had to be, if the CPU can do that? */
+static bool __init asi_may_flush(u8 flushes)
 {
 	struct asi_policy kernel = asi_policy(ASI_RUNS_KERNEL, asi_vectors(), false);
 	struct asi_policy user = asi_policy(ASI_RUNS_USER, asi_vectors(), false);
@@ -278,8 +291,32 @@ bool __init asi_can_flush(u8 flushes)
 	if ((flushes & ASI_FLUSH_CONTROL_ALL) && !(kernel.steers & ASI_CONTROL_USER))
 		return false;
 
-	return asi_enabled() && !asi_options.both &&
-	       asi_options.flush != ASI_FLUSH_NONE && !(flushes & ~asi_available());
+	return asi_enabled() && !asi_options.both && asi_options.flush != ASI_FLUSH_NONE;
+}
+
+/**
+ * asi_can_flush - may transitions flush what else had to be flushed every time?
+ * @flushes:	ASI_FLUSH_*, all of which are necessary
+ *
+ * Return: whether a mitigation that is always paid can stand down.
+ */
+bool __init asi_can_flush(u8 flushes)
+{
+	return asi_may_flush(flushes) && !(flushes & ~asi_available());
+}
+
+/**
+ * asi_keeps - say why a mitigation that is always paid does not stand down
+ * @flushes:	ASI_FLUSH_*, which would have taken its place
+ * @what:	stays, for the administrator
+ * @reason:	or NULL if it is that the CPU lacks IBPB
+ *
+ * Says nothing where that has been chosen: by asi=, by attack vectors.
+ */
+void __init asi_keeps(u8 flushes, const char *what, const char *reason)
+{
+	if (asi_may_flush(flushes))
+		pr_info("%s is not left to ASI: %s\n", what, reason ?: "no IBPB");
 }
 
 /**
@@ -322,12 +359,24 @@ static void asi_show_flushes(struct seq_buf *seq, u8 flushes)
 {
 	int i;
 
-	if (!(asi_flushes & flushes))
+	if (!flushes)
 		seq_buf_puts(seq, " nothing");
 	for (i = 0; i < ARRAY_SIZE(asi_flush_table); i++) {
-		if (asi_flush_table[i].flush & asi_flushes & flushes)
+		if (asi_flush_table[i].flush & flushes)
 			seq_buf_puts(seq, asi_flush_table[i].name);
 	}
+}
+
+/* What is to be flushed, and cannot be. */
+static void __init asi_show_missing(u8 flushes)
+{
+	DECLARE_SEQ_BUF(names, 64);
+
+	flushes &= ASI_FLUSH_CONTROL_ALL | ASI_FLUSH_DATA_ALL;
+	if (!flushes)
+		return;
+	asi_show_flushes(&names, flushes);
+	pr_info("CPU or microcode lacks:%s\n", seq_buf_str(&names));
 }
 
 /* All pages differ, or a hypervisor might make them one. */
@@ -389,9 +438,9 @@ static void asi_show_status(struct seq_buf *seq)
 	seq_buf_printf(seq, "on for processes%s; flush on %s:",
 		       cpu_feature_enabled(X86_FEATURE_PTI) ? ", with KPTI" : "",
 		       always ? "each entry" : "exit");
-	asi_show_flushes(seq, ASI_FLUSH_CONTROL_ALL);
+	asi_show_flushes(seq, asi_flushes & ASI_FLUSH_CONTROL_ALL);
 	seq_buf_printf(seq, ", on %s:", always ? "each return" : "enter");
-	asi_show_flushes(seq, ASI_FLUSH_DATA_ALL);
+	asi_show_flushes(seq, asi_flushes & ASI_FLUSH_DATA_ALL);
 	if (asi_flushes & ASI_FLUSH_GUEST)
 		seq_buf_puts(seq, ", after guests: IBPB");
 	if (asi_no_stun_reason)
@@ -412,6 +461,7 @@ static void asi_show_status(struct seq_buf *seq)
 void __init asi_select_flushes(void)
 {
 	DECLARE_SEQ_BUF(status, 256);
+	u8 missing = 0, unneeded = 0;
 	int i;
 
 	if (asi_enabled() && asi_options.flush != ASI_FLUSH_NONE) {
@@ -426,7 +476,8 @@ void __init asi_select_flushes(void)
 			asi_flushes &= ~ASI_FLUSH_VERW;
 		if (asi_flushes_all())
 			asi_flushes = ~0;
-		asi_flushes &= asi_available();
+		missing = asi_flushes & ~asi_available();
+		asi_flushes &= ~missing;
 		/* write_ibpb() fills the buffer itself on CPUs with this bug. */
 		if ((asi_flushes & ASI_FLUSH_IBPB) &&
 		    (boot_cpu_has(X86_FEATURE_AMD_IBPB_RET) ||
@@ -438,9 +489,11 @@ void __init asi_select_flushes(void)
 		asi_policies[i] = asi_policy(i, asi_vectors(), asi_flushes & ASI_FLUSH_GUEST);
 	/* What no policy calls for */
 	if (!asi_policies[ASI_RUNS_KERNEL].steers && !asi_policies[ASI_RUNS_USER].steers)
-		asi_flushes &= ~ASI_FLUSH_CONTROL_ALL;
+		unneeded |= ASI_FLUSH_CONTROL_ALL;
 	if (!asi_policies[ASI_RUNS_USER].leaks)
-		asi_flushes &= ~ASI_FLUSH_DATA_ALL;
+		unneeded |= ASI_FLUSH_DATA_ALL;
+	asi_flushes &= ~unneeded;
+	asi_show_missing(missing & ~unneeded);
 
 	if ((asi_flushes & ASI_FLUSH_L1D) && !asi_prepare_l1d())
 		asi_flushes &= ~ASI_FLUSH_L1D;

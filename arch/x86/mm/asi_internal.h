@@ -39,6 +39,26 @@ struct asi_options {
 
 int asi_parse_options(const char *arg, struct asi_options *options);
 
+/**
+ * struct asi_platform - what ASI is to work with
+ * @xen_pv:		as a PV guest of Xen
+ * @hyperv:		as a guest of Hyper-V
+ * @encrypted_guest:	as a guest of SEV or TDX
+ * @snp_host:		as a host of SEV-SNP guests
+ * @large_pages:	on a CPU that has pages of 2 MiB
+ * @nx:			on a CPU that has NX, which is not switched off
+ */
+struct asi_platform {
+	bool	xen_pv;
+	bool	hyperv;
+	bool	encrypted_guest;
+	bool	snp_host;
+	bool	large_pages;
+	bool	nx;
+};
+
+const char *asi_unsupported(const struct asi_platform *platform);
+
 /* The flushes of a transition, chosen at boot and in use while set. */
 DECLARE_STATIC_KEY_FALSE(asi_flush_ibpb);
 DECLARE_STATIC_KEY_FALSE(asi_flush_rsb);
@@ -98,6 +118,9 @@ struct asi_stun_times {
 };
 
 DECLARE_PER_CPU(struct asi_stun_times, asi_stun_times);
+
+struct irq_work;
+void asi_let_go(struct irq_work *unused);
 
 pmd_t *asi_restricted_pmd(unsigned long address);
 

@@ -36,8 +36,11 @@
  *    Interrupts may have it exit; it looks again afterwards.
  *  - A CPU that stays unrestricted for long is interrupted by who waits for it. It goes
  *    back to the restricted address space, and exits again when it has to; in between
- *    a sibling can run. Firmware runs on page tables that have no restricted root,
- *    and is not interrupted. An idle CPU is restricted.
+ *    a sibling can run. This takes as long as interrupts are off there, or firmware
+ *    runs, whose page tables have no restricted root. An idle CPU is restricted, from
+ *    where nothing can be traced any more. So is one that joins: should it hang on its
+ *    way up, before it is online and can be asked, its siblings go on.
+ *  - In a panic nobody waits for a CPU that may be dead.
  *
  * NMI-like handlers may strike at any instruction of these. They find the bytes as they
  * are and leave them so: what they have stunned themselves they release, but not what
@@ -50,6 +53,7 @@
 #include <linux/entry-virt.h>
 #include <linux/irq-entry-common.h>
 #include <linux/irq_work.h>
+#include <linux/panic.h>
 #include <linux/percpu.h>
 #include <linux/sched.h>
 #include <linux/sched/clock.h>
@@ -148,7 +152,8 @@ noinstr void __asi_stun(struct asi_core *core, u8 thread)
 	}
 	this_cpu_inc(vm_event_states.event[ASI_STUN]);
 
-	while (asi_others(READ_ONCE(core->any_untrusted), thread))
+	while (asi_others(READ_ONCE(core->any_untrusted), thread) &&
+	       likely(raw_atomic_read(&panic_cpu) == PANIC_CPU_INVALID))
 		cpu_relax();
 }
 
@@ -191,20 +196,32 @@ void __asi_called_in(void)
 }
 
 /*
- * An unrestricted CPU has been interrupted by a sibling that it has stunned for long.
+ * May an interrupt take this CPU back to the restricted address space?
  *
- * Not if another mm is loaded than the scheduler knows of. Firmware's is, with interrupts
- * on; where other code relies on being unrestricted, they are off.
+ * Not if a foreign mm is loaded, of which the scheduler does not know. Firmware's is, with
+ * interrupts on; where other code relies on being unrestricted, they are off. But init_mm is
+ * nobody's: a kernel thread is left with it, whatever it has borrowed, when its CPU has been
+ * in deep idle or has been asked to flush (leave_mm()).
+ */
+static bool asi_may_let_go(void)
+{
+	const struct mm_struct *loaded = this_cpu_read(cpu_tlbstate.loaded_mm);
+
+	return loaded == current->active_mm || loaded == &init_mm;
+}
+
+/*
+ * An unrestricted CPU has been interrupted by a sibling that it has stunned for long.
  *
  * No clock is read: with interrupts off, some stop at the next tick.
  */
-static void asi_let_go(struct irq_work *unused)
+void asi_let_go(struct irq_work *unused)
 {
 	struct asi_core *core = this_cpu_read(asi_cpu.core);
 	u8 thread = this_cpu_read(asi_cpu.thread);
 	int i;
 
-	if (!asi_has_stunned() || this_cpu_read(cpu_tlbstate.loaded_mm) != current->active_mm)
+	if (!asi_has_stunned() || !asi_may_let_go())
 		return;
 
 	__asi_relax();
@@ -290,8 +307,8 @@ void asi_stunned(bool guest)
  * @cpu:	which is the one that this is called on
  *
  * It shares what its siblings share that are up. Where none is, what it has used before
- * is used by nobody. If it is unrestricted, as all but the first are, they are stunned
- * from here on. Before that it has not touched any sensitive memory, but could.
+ * is used by nobody. It goes to the restricted address space first, and so stuns nobody
+ * until it exits. An NMI in between finds the one core or the other.
  *
  * Context: CPU hotplug, no two CPUs at the same time.
  */
@@ -316,11 +333,11 @@ void asi_stun_join(int cpu)
 	raw_local_irq_save(flags);
 	core->cpu[thread] = cpu;
 	core->apicid[thread] = per_cpu(x86_cpu_to_apicid, cpu);
+	if (asi_this_root() == ASI_ROOT_UNRESTRICTED)
+		__asi_relax();
 	/* No untrusted code has run yet; an NMI leaves the bytes as they are. */
 	this_cpu_write(asi_cpu.thread, thread);
 	this_cpu_write(asi_cpu.core, core);
-	if (asi_this_root() == ASI_ROOT_UNRESTRICTED)
-		asi_stun();
 	raw_local_irq_restore(flags);
 }
 

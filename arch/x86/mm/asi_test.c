@@ -10,12 +10,15 @@
 #include <linux/gfp.h>
 #include <linux/kthread.h>
 #include <linux/memory_hotplug.h>
+#include <linux/mman.h>
 #include <linux/mm.h>
 #include <linux/mmu_context.h>
 #include <linux/percpu.h>
 #include <linux/pgtable.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 #include <linux/vmstat.h>
 
@@ -125,6 +128,35 @@ static void test_parse(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, is->both, options.both, "'%s'", arg);
 		KUNIT_EXPECT_EQ_MSG(test, is->flush, options.flush, "'%s'", arg);
 		KUNIT_EXPECT_EQ_MSG(test, is->stun, options.stun, "'%s'", arg);
+	}
+}
+
+/* What a machine has to be, and the one thing that is wrong with it. */
+static void test_unsupported(struct kunit *test)
+{
+	static const struct {
+		struct asi_platform is;
+		char *reason;		/* the beginning of it */
+	} table[] = {
+		{ { .large_pages = true, .nx = true }, NULL },
+		{ { .large_pages = true, .nx = true, .xen_pv = true }, "Xen PV" },
+		{ { .large_pages = true, .nx = true, .hyperv = true }, "not supported as a Hyper-V" },
+		{ { .large_pages = true, .nx = true, .encrypted_guest = true },
+		  "not supported with SEV or TDX" },
+		{ { .large_pages = true, .nx = true, .snp_host = true },
+		  "not supported with SEV or TDX" },
+		{ { .nx = true }, "CPU without large pages" },
+		{ { .large_pages = true }, "CPU without large pages or NX" },
+	};
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(table); i++) {
+		const char *reason = asi_unsupported(&table[i].is);
+
+		KUNIT_EXPECT_EQ(test, !reason, !table[i].reason);
+		if (reason && table[i].reason)
+			KUNIT_EXPECT_TRUE_MSG(test, strstarts(reason, table[i].reason),
+					      "%s", reason);
 	}
 }
 
@@ -1476,6 +1508,17 @@ static void test_policies(struct kunit *test)
 	}
 }
 
+static bool flushes_control(void)
+{
+	return static_key_enabled(&asi_flush_ibpb) || static_key_enabled(&asi_flush_rsb) ||
+	       static_key_enabled(&asi_flush_bhb);
+}
+
+static bool flushes_data(void)
+{
+	return static_key_enabled(&asi_flush_l1d) || static_key_enabled(&asi_flush_verw);
+}
+
 enum step { ENTER, TOUCH, EXIT, GUEST, RELAX, UNDO, LOAD, LOAD_NONE, LOAD_OTHER };
 
 /* What a guest leaves to be done, if it must not steer user mode. */
@@ -1522,6 +1565,142 @@ static void take_step(enum step step, const u8 *sensitive, struct mm_struct *mm,
 	}
 }
 
+/*
+ * Whatever the taints are, and whatever is to be mitigated: what each event makes of
+ * them on this CPU, and what it flushes. The tables are complete.
+ */
+static const struct {
+	char *name;
+	enum step from, event;
+	u8 todo;			/* if not what @from leaves */
+	/* Flushes control if one of these is there, for the sake of these vectors */
+	char *control_user, *control_guest, *control_vmscape;
+	char *data;
+	char *leaves;
+	bool switches;
+	bool releases;
+} events[] = {
+	{ "exit", ENTER, EXIT, 0, "UO", "G", "", "", "k" },
+	{ "enter", EXIT, ENTER, ASI_TODO_ENTER, "", "", "G", "ko", "Uu", .releases = true },
+	{ "return to user mode", ENTER, ENTER, ASI_TODO_TAINT, "", "", "G", "ko", "Uu",
+	  .releases = true },
+	{ "nothing to do", ENTER, ENTER, 0, "", "", "", "", "" },
+	{ "guest", ENTER, GUEST, 0, "", "", "", "", "Gg" },
+	{ "another process", ENTER, LOAD_OTHER, 0, "", "", "", "", "u", .switches = true },
+	{ "another process, unrestricted", EXIT, LOAD_OTHER, ASI_TODO_ENTER, "", "", "", "",
+	  "u", .switches = true },
+	{ "no process", ENTER, LOAD_NONE, 0, "", "", "", "", "" },
+};
+
+#define NR_VECTOR_SETS	BIT(NR_CPU_ATTACK_VECTORS + 1)
+
+/* What has become of each combination of taints. */
+struct outcome {
+	u8 taints, control, data;
+};
+
+static void try_event(int event, struct outcome *outcomes, struct mm_struct *mm,
+		      struct mm_struct *other)
+{
+	unsigned long control, data;
+	unsigned int taints;
+
+	for (taints = 0; taints < BIT(NR_TAINTS); taints++) {
+		local_irq_disable();
+		take_step(LOAD, NULL, mm, other);
+		take_step(events[event].from, NULL, mm, other);
+		this_cpu_write(asi_cpu.taints, taints);
+		this_cpu_write(asi_cpu.todo, events[event].todo);
+		control = this_cpu_read(vm_event_states.event[ASI_FLUSH_CONTROL]);
+		data = this_cpu_read(vm_event_states.event[ASI_FLUSH_DATA]);
+		take_step(events[event].event, NULL, mm, other);
+		outcomes[taints].taints = this_cpu_read(asi_cpu.taints);
+		outcomes[taints].control =
+			this_cpu_read(vm_event_states.event[ASI_FLUSH_CONTROL]) - control;
+		outcomes[taints].data =
+			this_cpu_read(vm_event_states.event[ASI_FLUSH_DATA]) - data;
+		take_step(LOAD, NULL, mm, other);
+		local_irq_enable();
+	}
+}
+
+static void check_event(struct kunit *test, int event, unsigned long vectors,
+			const struct outcome *outcomes)
+{
+	u8 control = 0, data = 0, steered, leaked;
+	unsigned int taints;
+
+	if (vectors & BIT(CPU_MITIGATE_USER_KERNEL))
+		control |= taints_of(events[event].control_user);
+	if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
+		control |= taints_of(events[event].control_guest);
+	if (vectors & BIT(NR_CPU_ATTACK_VECTORS))
+		control |= taints_of(events[event].control_vmscape);
+	if (vectors & (BIT(CPU_MITIGATE_USER_KERNEL) | BIT(CPU_MITIGATE_USER_USER)))
+		data |= taints_of(events[event].data);
+
+	for (taints = 0; taints < BIT(NR_TAINTS); taints++) {
+		u8 expected = taints;
+
+		steered = taints & control ? taints_of("UGO") : 0;
+		leaked = taints & data ? taints_of("kugo") : 0;
+		if (events[event].switches)
+			expected = asi_taints_switched(expected);
+		expected &= ~(steered | leaked);
+		expected |= taints_of(events[event].leaves);
+		if (events[event].releases && asi_stuns())
+			expected |= asi_released;
+
+		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].taints, expected,
+				    "%s, %x, %lx", events[event].name, taints, vectors);
+		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].control, steered && flushes_control(),
+				    "%s, %x, %lx", events[event].name, taints, vectors);
+		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].data, leaked && flushes_data(),
+				    "%s, %x, %lx", events[event].name, taints, vectors);
+	}
+}
+
+static void test_all_taints(struct kunit *test)
+{
+	struct asi_policy policies[ASI_NR_RUNS];
+	u8 released = asi_released;
+	struct mm_struct *mm, *other;
+	struct outcome *outcomes;
+	unsigned long vectors;
+	int event, run;
+
+	skip_unless_on(test);
+	if (static_key_enabled(&asi_flushes_always))
+		kunit_skip(test, "flushes always");
+	outcomes = kunit_kcalloc(test, BIT(NR_TAINTS), sizeof(*outcomes), GFP_KERNEL);
+	mm = mm_alloc();
+	other = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, outcomes);
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	memcpy(policies, asi_policies, sizeof(policies));
+	kthread_use_mm(mm);
+
+	for (event = 0; event < ARRAY_SIZE(events); event++) {
+		for (vectors = 0; vectors < NR_VECTOR_SETS; vectors++) {
+			/* Preemption would have other tasks run by these policies. */
+			preempt_disable();
+			for (run = 0; run < ASI_NR_RUNS; run++)
+				asi_policies[run] =
+					asi_policy(run, vectors, vectors & BIT(NR_CPU_ATTACK_VECTORS));
+			asi_released = asi_taints_released(&asi_policies[ASI_RUNS_KERNEL]);
+			try_event(event, outcomes, mm, other);
+			memcpy(asi_policies, policies, sizeof(policies));
+			preempt_enable();
+			check_event(test, event, vectors, outcomes);
+			asi_released = released;
+		}
+	}
+	kthread_unuse_mm(mm);
+	mmput(other);
+	mmput(mm);
+}
+
 /* The taints of this CPU, step by step, and the flushes that they call for. */
 static void test_taints_of_transitions(struct kunit *test)
 {
@@ -1558,11 +1737,6 @@ static void test_taints_of_transitions(struct kunit *test)
 		{ EXIT,		"ku",	ASI_TODO_ENTER,		true,	false },
 		{ GUEST,	"Gkug",	ASI_TODO_TAINT,		false,	false, "Gug" },
 	};
-	bool control = static_key_enabled(&asi_flush_ibpb) ||
-		       static_key_enabled(&asi_flush_rsb) ||
-		       static_key_enabled(&asi_flush_bhb);
-	bool data = static_key_enabled(&asi_flush_l1d) ||
-		    static_key_enabled(&asi_flush_verw);
 	u8 taints[ARRAY_SIZE(steps)], todo[ARRAY_SIZE(steps)], expected, released = 0;
 	bool restricted[ARRAY_SIZE(steps)], stunned[ARRAY_SIZE(steps)], undone = false;
 	int flushed[ARRAY_SIZE(steps) + 1][2], i;
@@ -1620,9 +1794,9 @@ static void test_taints_of_transitions(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, taints[i], taints_of(expect) | released,
 				    "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][0] - flushed[i][0],
-				    steps[i].control && control, "step %d", i);
+				    steps[i].control && flushes_control(), "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][1] - flushed[i][1],
-				    flush && data, "step %d", i);
+				    flush && flushes_data(), "step %d", i);
 		expected = steps[i].todo & ~TODO_GUEST;
 		if ((steps[i].todo & TODO_GUEST) && asi_policies[ASI_RUNS_USER].steers)
 			expected |= ASI_TODO_TAINT;
@@ -1635,6 +1809,84 @@ static void test_taints_of_transitions(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, stunned[i],
 				    asi_stuns() && (expected & ASI_TODO_ENTER), "step %d", i);
 	}
+}
+
+/* A kernel thread that borrows an mm has its user memory, while it is restricted. */
+static void test_borrowed_mm(struct kunit *test)
+{
+	unsigned long exits, address, flags;
+	bool restricted;
+	u8 byte = 0;
+	int left;
+
+	skip_unless_on(test);
+	address = kunit_vm_mmap(test, NULL, 0, PAGE_SIZE, PROT_READ | PROT_WRITE,
+				MAP_ANONYMOUS | MAP_PRIVATE, 0);
+	KUNIT_ASSERT_TRUE(test, address && !IS_ERR_VALUE(address));
+	KUNIT_ASSERT_TRUE(test, current->flags & PF_KTHREAD);
+	KUNIT_ASSERT_EQ(test, put_user((u8)0x5a, (u8 __user *)address), 0);
+
+	local_irq_save(flags);
+	enter();
+	exits = this_cpu_read(vm_event_states.event[ASI_EXIT]);
+	pagefault_disable();
+	left = __copy_from_user_inatomic(&byte, (u8 __user *)address, 1);
+	pagefault_enable();
+	exits = this_cpu_read(vm_event_states.event[ASI_EXIT]) - exits;
+	restricted = asi_in_restricted();
+	local_irq_restore(flags);
+
+	KUNIT_EXPECT_EQ(test, left, 0);
+	KUNIT_EXPECT_EQ(test, byte, 0x5a);
+	KUNIT_EXPECT_EQ(test, exits, 0);
+	KUNIT_EXPECT_TRUE(test, restricted);
+}
+
+/*
+ * A CPU that has stunned siblings lets go of them in an interrupt, unless the mm that is
+ * loaded is a foreign one. init_mm is not, which a kernel thread is left with that has
+ * borrowed another: by deep idle, for instance.
+ */
+static void test_let_go(struct kunit *test)
+{
+	struct mm_struct *mm, *foreign, *loaded[3];
+	bool stunned[3], let_go[3];
+	unsigned long flags;
+	int i;
+
+	skip_unless_on(test);
+	if (!asi_stuns())
+		kunit_skip(test, "siblings are not stunned");
+	mm = mm_alloc();
+	foreign = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_NOT_NULL(test, foreign);
+	loaded[0] = mm;
+	loaded[1] = &init_mm;
+	loaded[2] = foreign;
+
+	/* The scheduler knows of @mm, which is borrowed from here on. */
+	kthread_use_mm(mm);
+	kthread_unuse_mm(mm);
+	local_irq_save(flags);
+	for (i = 0; i < ARRAY_SIZE(loaded); i++) {
+		switch_mm_irqs_off(NULL, loaded[i], current);
+		asi_exit();
+		stunned[i] = asi_has_stunned();
+		asi_let_go(NULL);
+		let_go[i] = asi_in_restricted() && !asi_has_stunned();
+	}
+	switch_mm_irqs_off(NULL, current->active_mm, current);
+	local_irq_restore(flags);
+
+	for (i = 0; i < ARRAY_SIZE(loaded); i++)
+		KUNIT_EXPECT_TRUE(test, stunned[i]);
+	KUNIT_EXPECT_PTR_EQ(test, current->active_mm, mm);
+	KUNIT_EXPECT_TRUE(test, let_go[0]);
+	KUNIT_EXPECT_TRUE(test, let_go[1]);
+	KUNIT_EXPECT_FALSE(test, let_go[2]);
+	mmput(foreign);
+	mmput(mm);
 }
 
 /*
@@ -1761,6 +2013,7 @@ static void test_fault_rejects(struct kunit *test)
 
 static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_parse),
+	KUNIT_CASE(test_unsupported),
 	KUNIT_CASE(test_cr3),
 	KUNIT_CASE(test_pcids_distinct),
 	KUNIT_CASE(test_flush_later),
@@ -1797,7 +2050,10 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_expose_nothing),
 	KUNIT_CASE(test_taints),
 	KUNIT_CASE(test_policies),
+	KUNIT_CASE(test_all_taints),
 	KUNIT_CASE(test_taints_of_transitions),
+	KUNIT_CASE(test_borrowed_mm),
+	KUNIT_CASE(test_let_go),
 	KUNIT_CASE(test_nmi_restores),
 	KUNIT_CASE(test_fault_rejects),
 	{}

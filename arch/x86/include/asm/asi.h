@@ -407,9 +407,9 @@ static inline void asi_called_in(void)
 /*
  * Let siblings go while this CPU is idle.
  *
- * Context: interrupts off.
+ * Context: noinstr, interrupts off.
  */
-static inline void asi_idle_enter(void)
+static __always_inline void asi_idle_enter(void)
 {
 	if (asi_has_stunned())
 		__asi_relax();
@@ -419,6 +419,7 @@ static inline void asi_idle_enter(void)
 void __init asi_check_boottime(void);
 void __init asi_request_flush(u8 flushes);
 bool __init asi_can_flush(u8 flushes);
+void __init asi_keeps(u8 flushes, const char *what, const char *reason);
 void __init asi_take_over(u8 flushes, const char *bug);
 bool asi_stands_in(u8 flushes);
 void __init asi_select_flushes(void);
@@ -465,10 +466,10 @@ static inline void asi_exit(void) { }
 static inline void asi_stun_join(int cpu) { }
 static inline void asi_stun_leave(void) { }
 static inline void asi_called_in(void) { }
-static inline void asi_idle_enter(void) { }
 static inline void asi_check_boottime(void) { }
 static inline void asi_request_flush(u8 flushes) { }
 static inline bool asi_can_flush(u8 flushes) { return false; }
+static inline void asi_keeps(u8 flushes, const char *what, const char *reason) { }
 static inline void asi_take_over(u8 flushes, const char *bug) { }
 static inline bool asi_stands_in(u8 flushes) { return false; }
 static inline unsigned long asi_cr3_unrestricted(unsigned long cr3) { return cr3; }

@@ -22,6 +22,7 @@ bool dirty[2] = true;
 bool sent[2];			/* the interrupt of RESCHEDULE_VECTOR */
 bool pending[2];		/* has arrived */
 bool asked[2];			/* that of asi_let_go_work */
+bool refused[2];		/* and nothing has come of it: not to be asked for ever */
 
 bool untrusted[2];		/* struct asi_core */
 bool unrestricted[2] = true;
@@ -144,7 +145,11 @@ inline interrupt()
 		stunned = stunned || unrestricted[sibling]	/* __asi_called_in() */
 	:: asked[self] ->
 		asked[self] = false;
+#ifndef BREAK_LETS_GO_NOT
 		__asi_relax()					/* asi_let_go() */
+#else
+		refused[self] = true
+#endif
 	fi
 }
 
@@ -178,7 +183,8 @@ end_busy:	interrupted;		/* for ever, if nobody minds */
 		:: !unrestricted[sibling] -> break
 		:: interrupt()
 #ifndef BREAK_ASKS_NOT
-		:: unrestricted[sibling] && !asked[sibling] -> asked[sibling] = true
+		:: unrestricted[sibling] && !asked[sibling] && !refused[sibling] ->
+			asked[sibling] = true
 #endif
 		:: !stays -> stunned = true; break
 		od;
