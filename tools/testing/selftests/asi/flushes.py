@@ -12,7 +12,12 @@ word of these letters:
     N       the restricted root is loaded
     S       the root of another mm is loaded
     L V     L1D, VERW: a data flush in this order
+    G H     a guest of KVM runs, and has run
+    ( )     what an NMI does, or another exception that is handled like one
+    M       N, by the end of such a one
     ?       a flush that belongs to none of these
+
+What KVM flushes for itself is left out.
 
 Exit status: 0 as expected, 1 not, 2 could not be checked.
 """
@@ -24,9 +29,13 @@ import subprocess
 import sys
 
 CONTROL, DATA = "IRB", "LV"
-FUNCTIONS = {"asi_fill_return_buffer": "R", "clear_bhb_loop": "B", "asi_fill_l1d": "L"}
+FUNCTIONS = {"asi_fill_return_buffer": "R", "clear_bhb_loop": "B", "asi_fill_l1d": "L",
+             "__asi_nmi_enter": "(", "__asi_nmi_exit": ")"}
 ROOTS = {"__asi_fault": "X", "asi_exit": "X", "__asi_exit": "X", "asi_load_mm": "S",
-         "__asi_enter": "N", "__asi_relax": "N", "__asi_nmi_exit": "N", "__asi_enter_guest": "N"}
+         "__asi_enter": "N", "__asi_relax": "N", "__asi_nmi_exit": "M", "__asi_enter_guest": "N"}
+BARRIER = "write_ibpb"
+KVM = {"kvm_arch_vcpu_load": "I", "__svm_vcpu_run": "V"}
+PRED_CMD, FLUSH_CMD = 0x49, 0x10b       # the MSRs of IBPB and L1D
 
 
 class CheckError(Exception):
@@ -43,9 +52,12 @@ class Symbols:
         self.table = [(int(address, 16), name) for address, kind, name in
                       (line for line in found if len(line) == 3) if kind in "tTwW"]
         self.addresses = [address for address, _ in self.table]
+        self.vmlinux = vmlinux
+        self.msrs = {}
 
     def function(self, address):
-        return self.table[bisect.bisect_right(self.addresses, address) - 1][1]
+        name = self.table[bisect.bisect_right(self.addresses, address) - 1][1]
+        return name.partition(".")[0]           # a part is called name.cold, for instance
 
     def address(self, name):
         for address, found in self.table:
@@ -53,26 +65,64 @@ class Symbols:
                 return address
         raise CheckError(f"the kernel has no {name}()")
 
+    def msr(self, address):
+        """Which one a WRMSR writes to; None if the function does not say."""
+        start = bisect.bisect_right(self.addresses, address) - 1
+        if start not in self.msrs:
+            text = subprocess.run(
+                ["objdump", "-d", "--no-show-raw-insn",
+                 f"--start-address={self.addresses[start]:#x}",
+                 f"--stop-address={(self.addresses + [1 << 64])[start + 1]:#x}", self.vmlinux],
+                check=True, capture_output=True, text=True).stdout
+            self.msrs[start] = dict(written_msrs(text))
+        return self.msrs[start].get(address)
+
+
+def written_msrs(text):
+    """The address of each WRMSR of a disassembly, and what ECX was loaded with."""
+    number = None
+    for line in re.findall(r"^ *([0-9a-f]+):\t(.*)$", text, re.MULTILINE):
+        address, instruction = line[0], line[1].split("#")[0].strip()
+        if constant := re.fullmatch(r"mov +\$(0x[0-9a-f]+),%ecx", instruction):
+            number = int(constant[1], 16)
+        elif re.search(r"\bwrmsr$", instruction):
+            yield int(address, 16), number
+        elif re.search(r"%([er]?cx|c[lh])$|^(call|jmp|ret|cpuid|loop|rep|pop)", instruction):
+            number = None
+
+
+def msr_letter(function, msr, caller):
+    """Of a WRMSR in a function.  caller is who has called that of IBPB."""
+    if function == BARRIER and msr == PRED_CMD and caller:
+        if KVM.get(caller) == "I":
+            return ""
+        return "I" if re.match("(__)?asi_", caller) else "?"
+    if msr in (PRED_CMD, FLUSH_CMD):
+        return "L" if msr == FLUSH_CMD and function.startswith("__asi_") else "?"
+    if msr is None and re.match(f"(__)?asi_|{BARRIER}$", function):
+        raise CheckError(f"a WRMSR of {function}() is to an unknown MSR")
+    return ""
+
 
 def letter(what, function):
-    """Of something that was executed in a function; nothing if it is not about ASI."""
+    """Of something else in a function; nothing if it is not about ASI."""
     if what == "a":
         return FUNCTIONS.get(function, "?")
     if what == "c":
         return ROOTS.get(function, "")
-    if what == "w":
-        if function == "write_ibpb":
-            return "I"
-        return "L" if function.startswith("__asi_") else ""
     if what == "v":
+        if KVM.get(function) == "V":
+            return ""
         return "V" if function.startswith("__asi_") else "?"
+    if what in "gh":
+        return what.upper()
     raise CheckError(f"unknown event {what}")
 
 
 def visits(lines, symbols):
     """The words of all visits that load a root or flush, as each does with KPTI, from the
     first mark to the second, and where else there was a flush."""
-    words, word, marks, strange = [], "", 0, set()
+    words, word, marks, strange, caller = [], "", 0, set(), ""
     for line in lines:
         cpu, what, address = line.split()
         if cpu != "0":
@@ -84,18 +134,49 @@ def visits(lines, symbols):
             marks += what == "m"
         else:
             function = symbols.function(int(address, 16))
-            word += letter(what, function)
-            if word.endswith("?"):
+            if what == "b":
+                caller = function
+                continue
+            if what == "w":
+                found = msr_letter(function, symbols.msr(int(address, 16)), caller)
+                if found == "?" and function == BARRIER:
+                    function = caller
+                caller = ""
+            else:
+                found = letter(what, function)
+            word += found
+            if found == "?":
                 strange.add(function)
     if marks != 2:
         raise CheckError(f"{marks} marks")
     return words, sorted(strange)
 
 
+def without_nmis(word, found):
+    """The rest of a visit.  An NMI puts back the root that it has found, and flushes what
+    it has left then, at whichever instruction it came."""
+    while match := re.search(rf"\(([^()]*)\)(M{DATA}|M|)", word):
+        before, inside, end = word[:match.start()], match[1].replace(CONTROL + "X", "x"), match[2]
+        if inside.startswith("X") and CONTROL not in before.rpartition("H")[2]:
+            found.add("control")
+        if "x" in inside.lower() and end != "M" + DATA:
+            found.add("data" if end else "restricted")
+        if end and not inside or re.search("[^Xx]", inside):
+            found.add("order")
+        word = before + word[match.end():]
+    if re.search("[()M]", word):
+        found.add("order")
+    return re.sub("[()M]", "", word)
+
+
 def wrong(word, always=False):
     """What is wrong with a visit, in the words of the tests; a set."""
     found = set()
+    whole, word = word, without_nmis(word, found)
     if always:
+        # NMIs are excepted, and no guests run.
+        if whole and not word:
+            return found
         rest = word.replace(CONTROL, "i").replace(DATA, "l")
         if not rest.startswith("i"):
             found.add("control")
@@ -107,20 +188,32 @@ def wrong(word, always=False):
         if not found and not re.fullmatch("(i[XNSl]*l)+", rest):
             found.add("order")
         return found
-    rest = word
-    # Flushes that are whole and in their place
-    rest = rest.replace(CONTROL + "X", "x")
-    rest = re.sub(f"([NS]){DATA}", lambda match: match[1].lower(), rest)
-    first = re.search("[Xx]", rest)
-    if first and first[0] == "X":
-        found.add("control")
-    # NMI-like entries flush whenever they go back, __asi_enter() on the kernel's taint.
-    if "N" in rest and first:
-        found.add("data")
-    if first and not re.search("n[^XxNL?]*$", rest):
-        found.add("restricted")
-    if re.search("[IRBLV?]", rest):
-        found.add("order")
+    parts, left = word.split("GH"), False
+    for number, rest in enumerate(parts):
+        last = number == len(parts) - 1
+        # Flushes that are whole and in their place
+        rest = rest.replace(CONTROL + "X", "x")
+        if number and last and not re.search("[Xx]", rest):
+            # Nothing else has flushed what the guest has trained.
+            flush = re.search(f"{CONTROL}({DATA})?$", rest)
+            if not flush:
+                found.add("control")
+            elif left and not flush[1]:
+                found.add("data")
+            rest = rest[:flush.start()] if flush else rest
+        rest = re.sub(f"([NS]){DATA}", lambda match: match[1].lower(), rest)
+        first = re.search("[Xx]", rest)
+        if first and first[0] == "X":
+            found.add("control")
+        # __asi_enter() flushes on the kernel's taint, which the entry of a guest leaves.
+        if last and first and "N" in rest:
+            found.add("data")
+        if first and not re.search("n[^XxNL?]*$" if last else "[Nn][^XxNn]*$", rest):
+            found.add("restricted")
+        for root in re.findall("[Xxns]", rest):
+            left = root in "Xx"
+        if re.search("[IRBLVGH?]", rest):
+            found.add("order")
     return found
 
 
@@ -132,15 +225,43 @@ def self_test():
             ("IRBXN", "data restricted"), ("IRBXLVN", "data order restricted"),
             ("IRBXNVL", "data order restricted"), ("IRBX", "restricted"),
             ("IRBXNLVX", "restricted"), ("IRBXNLVIRB", "order"), ("IRB", "order"),
-            ("SLVLV", "order"), ("?", "order"), ("IRSBXNLV", "control order")):
+            ("SLVLV", "order"), ("?", "order"), ("IRSBXNLV", "control order"),
+            # Guests
+            ("GHIRB", ""), ("IRBXNGHIRBLV", ""), ("IRBXNGHIRBXNLV", ""), ("GHSIRBLV", ""),
+            ("GHIRBXNGHIRBLV", ""), ("IRBXNGHGHIRBXNGHIRBLV", ""), ("GH", "control"),
+            ("IRBXNGH", "control"), ("IRBXNGHIRB", "data"), ("GHIRBXNGHIRB", "data"),
+            ("IRBXGHIRBLV", "restricted"), ("XNGHIRBLV", "control"),
+            ("IRBXNGHXNLV", "control"), ("IRBXNGHXNGHIRBLV", "control"),
+            ("IRBXNGHIRBXN", "data restricted"), ("GHIRBXNLVIRB", "order"), ("IRBGHIRB", "order"),
+            ("G", "order"), ("GHRIB", "control order"), ("IRBXNGHLVIRB", "data order"),
+            # NMIs
+            ("()", ""), ("(IRBX)MLV", ""), ("IRBXN()LV", ""), ("IRB(IRBX)MLVXNLV", ""),
+            ("I(IRBX)MLVRBXNLV", ""), ("IRBXNL(X)MLVV", ""), ("IRBX()NLV", ""),
+            ("IRBXN(X)MLVLV", ""), ("(IRBX(X)MLV)MLV", ""), ("IRBXNGHIRB(X)MLVLV", ""),
+            ("(X)MLV", "control"), ("IRBXNGH(X)MLVIRBLV", "control"), ("(IRBX)M", "data"),
+            ("(IRBX)MVL", "data order"), ("(IRBX)", "restricted"), ("(IRB)", "order"),
+            ("(IRBX", "order restricted"), ("()M", "order")):
         if wrong(word) != set(expected.split()):
             raise CheckError(f"{word} is taken to be {' '.join(sorted(wrong(word))) or 'right'}")
     for word, expected in (
             ("IRBLV", ""), ("IRBXNLV", ""), ("IRBSLVIRBLV", ""), ("LV", "control"),
             ("", "control data"), ("IRB", "data"), ("IRBXN", "data"), ("IRBXLV", "restricted"),
-            ("IRBXLVN", "data"), ("RIBLV", "control"), ("IRB?LV", "order")):
+            ("IRBXLVN", "data"), ("RIBLV", "control"), ("IRB?LV", "order"),
+            ("IRB(X)MLVLV", ""), ("(IRBX)MLV", ""), ("(IRBX)M", "data")):
         if wrong(word, always=True) != set(expected.split()):
             raise CheckError(f"{word or 'nothing'} is misjudged with flush=always")
+    code = [("mov $0x10b,%ecx", "mov $0x1,%eax", "wrmsr"), ("xor %edx,%edx", "wrmsr"),
+            ("mov $0x49,%ecx", "mov %esi,%ecx", "ds wrmsr"), ("mov $0x49,%ecx", "ret", "wrmsr")]
+    text = "".join(f"{number:4x}:\t{line}\n" for number, line in enumerate(sum(code, ())))
+    if [msr for _, msr in written_msrs(text)] != [0x10b, 0x10b, None, None]:
+        raise CheckError("MSRs are misread")
+    for arguments, expected in (
+            ((BARRIER, 0x49, "__asi_fault"), "I"), ((BARRIER, 0x49, "kvm_arch_vcpu_load"), ""),
+            ((BARRIER, 0x49, "switch_mm_irqs_off"), "?"), (("__asi_enter", 0x10b, ""), "L"),
+            (("__asi_enter", 0x49, ""), "?"), (("vmx_l1d_flush", 0x10b, ""), "?"),
+            (("native_write_msr", None, ""), ""), (("__asi_enter", 0x48, ""), "")):
+        if msr_letter(*arguments) != expected:
+            raise CheckError(f"a WRMSR {arguments} is taken for another")
 
 
 def counters(console):
@@ -166,13 +287,15 @@ def main():
     try:
         symbols = Symbols(options.vmlinux)
         if options.addresses:
-            print(",".join(f"at={symbols.address(name):x}" for name in FUNCTIONS))
+            print(",".join([f"at={symbols.address(name):x}" for name in FUNCTIONS] +
+                           [f"call={symbols.address(BARRIER):x}"]))
             return 0
         self_test()
         with open(options.trace, encoding="ascii") as file:
             words, strange = visits(file, symbols)
         with open(options.console, encoding="utf-8", errors="replace") as file:
-            grown = counters(file.read().replace("\r", ""))
+            console = file.read().replace("\r", "")
+        grown = counters(console)
     except (CheckError, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -184,9 +307,10 @@ def main():
     mistakes = {what: [word for word in count if what in wrong(word, always)]
                 for what in ("control", "data", "restricted", "order")}
     text = "".join(words)
-    seen = {"asi_exit": text.count("X"), "asi_enter": text.count("N"),
+    seen = {"asi_exit": text.count("X"), "asi_enter": text.count("N") + text.count("M"),
             "asi_flush_control": text.count(CONTROL), "asi_flush_data": text.count(DATA)}
-    print("TAP version 13\n1..6")
+    guests = re.search(r"ok \d+ guest\.taints_its_cpu$", console, flags=re.M)
+    print("TAP version 13\n1..7")
     for word, times in sorted(count.items(), key=lambda item: -item[1])[:20]:
         print(f"# {times} times {word[:200] or 'nothing'}")
     expected = options.expect != "none"
@@ -197,11 +321,13 @@ def main():
         (enough and expected != bool(mistakes["data"]),
          "buffers are flushed after it is restricted again"),
         (enough and expected != bool(mistakes["restricted"]),
-         "user mode runs after that"),
+         "user mode and guests run after that"),
         (not mistakes["order"], "no flush is somewhere else"),
         (expected == (CONTROL in text and DATA in text), "flushes were executed"),
         (all(abs(grown[name] - times) <= 2 for name, times in seen.items()),
          "counters agree with it"),
+        # As often as the test runs one
+        ((text.count("GH") >= 10) == bool(guests), "guests that have run were seen"),
     )
     for number, (ok, name) in enumerate(results, 1):
         print(f"{'ok' if ok else 'not ok'} {number} {name}"
@@ -213,6 +339,7 @@ def main():
         print(f"# flushes in {' '.join(strange)}")
     for name, times in seen.items():
         print(f"# {name}: {times} executed, {grown[name]} counted")
+    print(f"# {text.count('GH')} entries of guests, {text.count('(')} like NMIs")
     return 0 if all(ok for ok, _ in results) else 1
 
 
