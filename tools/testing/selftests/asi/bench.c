@@ -13,6 +13,7 @@
  * a hint.
  */
 #include <libgen.h>
+#include <sys/wait.h>
 
 #include "asi.h"
 #include "workloads.h"

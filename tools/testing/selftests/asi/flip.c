@@ -323,9 +323,26 @@ TEST_F_TIMEOUT(flip, clears_what_becomes_nonsensitive, 300)
 	EXPECT_EQ(0, secrets_in_nonsensitive(_metadata, &self->pattern));
 }
 
+/* Whether something else overwrites free pages, or pages that are handed out. */
+static bool overwritten(void)
+{
+	static const char * const words[] = { "init_on_", "page_poison=", "debug_pagealloc=" };
+	char cmdline[4096];
+	unsigned int i;
+
+	if (asi_slurp("/proc/cmdline", cmdline, sizeof(cmdline)) < 0)
+		return false;
+	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strstr(cmdline, words[i]))
+			return true;
+	return false;
+}
+
 /* Negative control. */
 TEST_F_TIMEOUT(flip, without_clearing_is_seen, 300)
 {
+	if (overwritten())
+		SKIP(return, "pages are overwritten in any case");
 	ASSERT_EQ(0, asi_break("noclear"));
 	EXPECT_LT(0, secrets_in_nonsensitive(_metadata, &self->pattern));
 }

@@ -7,8 +7,11 @@
  * kind is nowhere but in memory of that kind.
  */
 #include <arpa/inet.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdalign.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
@@ -19,12 +22,15 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <linux/errqueue.h>
 #include <linux/if_packet.h>
 #include <linux/io_uring.h>
 #include <linux/keyctl.h>
 #include <linux/netlink.h>
+#include <linux/userfaultfd.h>
 
 #include "asi.h"
+#include "frames.h"
 #include "kinds.h"
 #include "samples.h"
 
@@ -41,7 +47,7 @@
 #define SWAPPED	(4 * SMALL)
 #define PAGE	4096UL
 
-static unsigned long scratch[512];
+static alignas(PAGE) unsigned long scratch[512];
 
 /* Hands @len bytes of tags to write(), a page at a time. */
 static int plant_write(int fd, const struct kind *kind,
@@ -193,6 +199,14 @@ static int plant_disk(const struct kind *kind, const struct pattern *pattern,
 	return plant_write(fd, kind, pattern, SMALL) ?: fsync(fd) ? -errno : 0;
 }
 
+static int plant_ramdisk(const struct kind *kind, const struct pattern *pattern,
+			 struct area *area)
+{
+	int fd = open("/dev/ram0", O_WRONLY | O_DIRECT | O_EXCL | O_CLOEXEC);
+
+	return fd < 0 ? -errno : plant_write(fd, kind, pattern, SMALL);
+}
+
 static int plant_memfd(const struct kind *kind, const struct pattern *pattern,
 		       struct area *area)
 {
@@ -245,6 +259,88 @@ static int plant_secret(const struct kind *kind, const struct pattern *pattern,
 	if (ftruncate(fd, SMALL))
 		return -errno;
 	return plant_mapping(kind, pattern, area, SMALL, MAP_SHARED, fd);
+}
+
+/* Its pages are all the same, and so most of them one in the end. */
+static int plant_ksm(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	int tries, ret, merged = 0;
+	char count[32];
+
+	ret = plant_anon(kind, pattern, area);
+	if (ret)
+		return ret;
+	if (madvise(area->addr, area->len, MADV_MERGEABLE))
+		return -errno;
+	ret = asi_write("/sys/kernel/mm/ksm/run", "1");
+	if (ret)
+		return ret;
+	for (tries = 0; tries < 300 && merged < SMALL / PAGE / 2; tries++) {
+		usleep(100000);
+		if (asi_slurp("/proc/self/ksm_merging_pages", count, sizeof(count)) > 0)
+			merged = atoi(count);
+	}
+	asi_write("/sys/kernel/mm/ksm/run", "0");
+	return merged ? 0 : -ENODATA;
+}
+
+/* What compaction has moved; it moves memory up, and so room is made there. */
+static int plant_moved(const struct kind *kind, const struct pattern *pattern,
+		       struct area *area)
+{
+	static unsigned long frames[SMALL / PAGE];
+	char *above = asi_fresh(FREED);
+	size_t i, moved = 0;
+	int ret;
+
+	if (!above)
+		return -ENOMEM;
+	pattern_scrub(above, FREED);
+	ret = plant_anon(kind, pattern, area);
+	if (ret)
+		return ret;
+	munmap(above, FREED);
+	if (frames_of(area->addr, area->len, frames) != SMALL / PAGE)
+		return -EPERM;
+	ret = asi_write("/proc/sys/vm/compact_memory", "1\n");
+	if (ret)
+		return ret;
+	for (i = 0; i < SMALL / PAGE; i++) {
+		char *page = (char *)area->addr + i * PAGE;
+
+		if (frame_of(page) == frames[i])
+			pattern_scrub(page, PAGE);
+		else
+			moved++;
+	}
+	return moved ? 0 : -ENODATA;
+}
+
+static int plant_uffd(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	int fd = syscall(__NR_userfaultfd, O_CLOEXEC);
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_copy copy = { .src = (unsigned long)scratch, .len = PAGE };
+	int ret = 0;
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		return -errno;
+	area->addr = asi_fresh(SMALL);
+	area->len = SMALL;
+	reg.range.start = (unsigned long)area->addr;
+	reg.range.len = SMALL;
+	if (!area->addr || ioctl(fd, UFFDIO_REGISTER, &reg))
+		return -errno;
+	pattern_fill(scratch, PAGE, pattern, kind_word(kind->name));
+	for (copy.dst = reg.range.start; copy.dst < reg.range.start + SMALL && !ret;
+	     copy.dst += PAGE)
+		ret = ioctl(fd, UFFDIO_COPY, &copy) ? -errno : 0;
+	pattern_scrub(scratch, PAGE);
+	close(fd);
+	return ret;
 }
 
 static int plant_pipe(const struct kind *kind, const struct pattern *pattern,
@@ -334,8 +430,8 @@ static void loopback_up(int fd)
 	ioctl(fd, SIOCSIFFLAGS, &request);
 }
 
-static int plant_tcp(const struct kind *kind, const struct pattern *pattern,
-		     struct area *area)
+/* A socket whose peer never reads, and takes @rcvbuf bytes if that is not 0. */
+static int tcp_connect(int rcvbuf)
 {
 	struct sockaddr_in addr = {
 		.sin_family = AF_INET,
@@ -348,6 +444,9 @@ static int plant_tcp(const struct kind *kind, const struct pattern *pattern,
 	if (server < 0)
 		return -errno;
 	loopback_up(server);
+	if (rcvbuf && setsockopt(server, SOL_SOCKET, SO_RCVBUF, &rcvbuf,
+				 sizeof(rcvbuf)))
+		return -errno;
 	if (bind(server, (void *)&addr, len) || listen(server, 1) ||
 	    getsockname(server, (void *)&addr, &len))
 		return -errno;
@@ -356,7 +455,102 @@ static int plant_tcp(const struct kind *kind, const struct pattern *pattern,
 		return -errno;
 	if (accept4(server, NULL, NULL, SOCK_CLOEXEC) < 0)
 		return -errno;
-	return plant_write(client, kind, pattern, 32768);
+	return client;
+}
+
+static int plant_tcp(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	int client = tcp_connect(0);
+
+	return client < 0 ? client : plant_write(client, kind, pattern, 32768);
+}
+
+/* A counter of TcpExt, which comes first: names in one line, values in the next. */
+static long tcp_counter(const char *wanted)
+{
+	static char buf[16384];
+	char *names, *values, *name, *value, *rest;
+
+	if (asi_slurp("/proc/net/netstat", buf, sizeof(buf)) < 0)
+		return -1;
+	names = strtok_r(buf, "\n", &rest);
+	values = strtok_r(NULL, "\n", &rest);
+	if (!names || !values)
+		return -1;
+	do {
+		name = strtok_r(names, " ", &names);
+		value = strtok_r(values, " ", &values);
+	} while (name && value && strcmp(name, wanted));
+	return name && value ? atol(value) : -1;
+}
+
+/*
+ * What has come in pieces that are far smaller than what the kernel needs for
+ * them, so that it has copied them together.
+ */
+static int plant_collapse(const struct kind *kind, const struct pattern *pattern,
+			  struct area *area)
+{
+	static const char counter[] = "TCPRcvCollapsed";
+	struct timeval patience = { .tv_sec = 1 };
+	int client, one = 1, i;
+	long before = tcp_counter(counter);
+	ssize_t n = 1;
+
+	client = tcp_connect(16384);
+	if (client < 0)
+		return client;
+	if (setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
+	    setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)))
+		return -errno;
+	/* More than fits into the window; what does not is not waited for. */
+	for (i = 0; i < 1024 && n > 0; i++) {
+		pattern_fill(scratch, TAG_SIZE, pattern, kind_word(kind->name));
+		n = send(client, scratch, TAG_SIZE, MSG_EOR);
+		pattern_scrub(scratch, TAG_SIZE);
+	}
+	return tcp_counter(counter) > before ? 0 : -ENODATA;
+}
+
+/* Whether the kernel has copied what it was to send from the pages of its owner. */
+static bool zerocopy_copied(int fd)
+{
+	union {
+		struct cmsghdr header;
+		char space[256];
+	} control;
+	struct msghdr msg = { .msg_control = &control, .msg_controllen = sizeof(control) };
+	struct pollfd completion = { .fd = fd };
+	struct sock_extended_err *err;
+	struct cmsghdr *cmsg;
+
+	if (poll(&completion, 1, 1000) != 1 || recvmsg(fd, &msg, MSG_ERRQUEUE) < 0)
+		return false;
+	cmsg = CMSG_FIRSTHDR(&msg);
+	if (!cmsg)
+		return false;
+	err = (void *)CMSG_DATA(cmsg);
+	return err->ee_origin == SO_EE_ORIGIN_ZEROCOPY &&
+	       err->ee_code & SO_EE_CODE_ZEROCOPY_COPIED;
+}
+
+static int plant_zerocopy(const struct kind *kind, const struct pattern *pattern,
+			  struct area *area)
+{
+	int client = tcp_connect(0), one = 1, ret = 0;
+
+	if (client < 0)
+		return client;
+	if (setsockopt(client, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)))
+		return -errno;
+	pattern_fill(scratch, sizeof(scratch), pattern, kind_word(kind->name));
+	if (send(client, scratch, sizeof(scratch), MSG_ZEROCOPY) < 0)
+		ret = -errno;
+	else if (!zerocopy_copied(client))
+		ret = -ENODATA;
+	pattern_scrub(scratch, sizeof(scratch));
+	return ret;
 }
 
 static int plant_udp(const struct kind *kind, const struct pattern *pattern,
@@ -484,6 +678,28 @@ static int plant_msgq(const struct kind *kind, const struct pattern *pattern,
 		if (msgsnd(id, msg, sizeof(msg->text), IPC_NOWAIT))
 			ret = -errno;
 		pattern_scrub(scratch, sizeof(scratch));
+	}
+	return ret;
+}
+
+static int plant_mqueue(const struct kind *kind, const struct pattern *pattern,
+			struct area *area)
+{
+	size_t len = 2048;
+	char name[32];
+	int fd, i, ret = 0;
+
+	snprintf(name, sizeof(name), "asi-selftest-%d", getpid());
+	fd = syscall(SYS_mq_open, name, O_CREAT | O_EXCL | O_WRONLY | O_NONBLOCK |
+		     O_CLOEXEC, 0600, NULL);
+	if (fd < 0)
+		return -errno;
+	syscall(SYS_mq_unlink, name);
+	for (i = 0; i < 4 && !ret; i++) {
+		pattern_fill(scratch, len, pattern, kind_word(kind->name));
+		if (syscall(SYS_mq_timedsend, fd, scratch, len, 0, NULL))
+			ret = -errno;
+		pattern_scrub(scratch, len);
 	}
 	return ret;
 }
@@ -673,21 +889,28 @@ const struct kind kinds[] = {
 	{ "tmpfs", "page cache of a file on tmpfs", plant_tmpfs },
 	{ "ext4", "page cache of a file on ext4", plant_ext4 },
 	{ "disk", "what was written to a disk", plant_disk },
+	{ "ramdisk", "what was written to a RAM disk", plant_ramdisk },
 	{ "memfd", "page cache of a memfd", plant_memfd },
 	{ "sysvshm", "System V shared memory", plant_sysvshm },
 	{ "posixshm", "POSIX shared memory", plant_posixshm },
 	{ "hugetlb", "hugetlb page", plant_hugetlb },
 	{ "secret", "memory of memfd_secret()", plant_secret },
+	{ "ksm", "page that KSM has merged", plant_ksm },
+	{ "moved", "memory that compaction has moved", plant_moved },
+	{ "uffd", "page that was filled in by userfaultfd", plant_uffd },
 	{ "pipe", "pipe buffer", plant_pipe },
 	{ "unix", "UNIX socket queue, linear buffers", plant_unix },
 	{ "unixbig", "UNIX socket queue, paged buffers", plant_unixbig },
 	{ "dgram", "UNIX socket queue, a large datagram", plant_dgram },
 	{ "netlink", "netlink socket queue", plant_netlink },
 	{ "tcp", "TCP socket queue", plant_tcp },
+	{ "collapse", "TCP socket queue, collapsed", plant_collapse },
+	{ "zerocopy", "TCP socket queue, from pages of the sender", plant_zerocopy },
 	{ "udp", "UDP socket queue", plant_udp },
 	{ "tty", "terminal buffers", plant_tty },
 	{ "zswap", "compressed swap", plant_zswap },
 	{ "msgq", "System V message queue", plant_msgq },
+	{ "mqueue", "POSIX message queue", plant_mqueue },
 	{ "key", "payload of a user key", plant_key },
 	{ "uring", "io_uring submission entries", plant_uring },
 	{ "packet", "ring of a packet socket", plant_packet },

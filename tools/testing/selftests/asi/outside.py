@@ -4,10 +4,11 @@
 Checks from outside a guest what untrusted code inside it could reach.
 
 In the guest, which runs outside-guest.sh, plant has left secrets in memory of
-every kind and sleeps, and spin keeps every CPU in user mode. This program, on
-the host, stops the guest at random instants through the QEMU monitor, takes CR3
-of every CPU that is in user mode, walks the page tables in the guest's RAM, and
-looks for frames that hold a secret. It asks nothing of the guest's kernel.
+every kind and sleeps, and spin keeps every CPU in user mode, or in system calls
+that need no sensitive memory. This program, on the host, stops the guest at
+random instants through the QEMU monitor, takes CR3 of every CPU, walks the page
+tables in the guest's RAM, and looks for frames that hold a secret. It asks
+nothing of the guest's kernel.
 
 The guest's RAM must be a file, shared with QEMU, and below 2 GiB so that an
 offset in it is a physical address:
@@ -20,6 +21,12 @@ for the wrong reason: what is walked is the tables that the kernel is entered
 in. With ASI these are the restricted ones, whose root follows from that of
 user mode: the roots of a process are in one block of 16 KiB, chosen by bits
 13:12 of CR3 (00 unrestricted, 10 restricted, 11 user mode under KPTI).
+
+Of a CPU that is in the kernel the tables are walked that are loaded, unless they
+are unrestricted, as they may be there. It does not matter whose they are: those
+of a process, those that an idle CPU has kept, or those that kernel text is
+patched through. Only those of plant may map its secrets, and these no CPU has
+loaded any more once spin is ready. User mode and kernel are judged separately.
 
 Exit status: 0 as expected, 1 not, 2 could not be checked.
 """
@@ -34,29 +41,33 @@ import re
 import socket
 import sys
 import time
+from collections import Counter
 
 # Of plant.c. Spelled in pieces, so that no page cache of this file holds it
 # should it ever be copied into a guest.
 MAGIC = bytes.fromhex("538dc17e2af4960b") + bytes.fromhex("e9355ca817d260bf")
 TAG_SIZE = 32
 
-KINDS = ("anon huge shanon tmpfs ext4 disk memfd sysvshm posixshm hugetlb secret "
-         "pipe unix unixbig dgram netlink tcp udp tty zswap msgq key "
-         "uring packet perf fpu regs freed").split()
+KINDS = ("anon huge shanon tmpfs ext4 disk ramdisk memfd sysvshm posixshm hugetlb "
+         "secret ksm moved uffd pipe unix unixbig dgram netlink tcp collapse zerocopy udp tty "
+         "zswap msgq mqueue key uring packet perf fpu regs freed").split()
 
 # What ASI does not keep secret yet: kernel stacks, and the registers of user
 # mode that are saved on them.
 KNOWN_GAPS = ["regs"]
 
 # With ASI on and marks ignored (asi_break=nomark), these may still come from
-# slabs, or be in buffers, that were sensitive before.
-OBJECTS = {"msgq", "key", "tty"}
+# slabs, be in buffers, or have been moved to blocks, that were sensitive before.
+OBJECTS = {"msgq", "mqueue", "key", "tty", "moved", "collapse"}
 
 # Not in the direct map of the kernel's own address space either, with ASI or
 # without. What was a part of the kernel image and is free has a second mapping,
 # and is ordinary memory without marks.
 NEVER_MAPPED = {"secret"}
 IMAGE = 0xffffffff80000000
+
+# What a CPU is doing when it is looked at, and how to say so.
+MODES = {"user": "in user mode", "kernel": "in the kernel"}
 
 PAGE = 4096
 LARGE = 2 << 20
@@ -246,22 +257,27 @@ def canonical(address, levels):
     return address
 
 
-def roots(cr3, asi, pti):
-    """Which tables to walk for a CPU that is in user mode with this CR3."""
+def roots(cpl, cr3, asi, pti):
+    """
+    What a CPU is doing, and which tables to walk for it: none if it is in the
+    kernel and unrestricted. Entry code that is still on the tables of user mode,
+    or is there again, counts as that.
+    """
     base = cr3 & ADDRESS
+    mode = "user" if cpl == 3 else "kernel"
     if asi:
         choice = base >> 12 & 3
         block = base & ~0x3fff
         if choice == 0:
-            return [("unrestricted", base)]
+            return mode, [("unrestricted", base)] if mode == "user" else []
         if choice == 2:
-            return [("restricted", base)]
+            return mode, [("restricted", base)]
         if choice == 3:
-            return [("user", base), ("restricted", block | 0x2000)]
+            return "user", [("user", base), ("restricted", block | 0x2000)]
         raise CheckError(f"CR3 is {cr3:#x}, which no process should have")
-    if pti:
-        return [("user", base), ("kernel", base & ~0x1000)]
-    return [("kernel", base)]
+    if pti and base & 0x1000:
+        return "user", [("user", base), ("kernel", base & ~0x1000)]
+    return mode, [("kernel", base)]
 
 
 class Tally:
@@ -269,8 +285,8 @@ class Tally:
 
     def __init__(self):
         self.frames = 0         # the most that were ever planted at a time
-        self.samples = 0        # in which it was planted
-        self.mapped = 0         # samples in which some of it was mapped
+        self.samples = Counter()    # of each mode, in which it was planted
+        self.mapped = Counter()     # samples in which some of it was mapped
         self.alias = None       # where it was mapped first
 
 
@@ -283,54 +299,60 @@ class Check:
         self.ram = Ram(options.ram)
         self.tables = Tables(self.ram)
         self.tally = {kind: Tally() for kind in options.kinds}
-        self.roots = {}
-        self.samples = 0
-        self.views = 0
+        self.roots = Counter()
+        self.looks = 0          # at a guest of which some tables were walked
+        self.samples = Counter()    # of each mode: looks at a CPU in it
+        self.cpus = Counter()       # the same, but CPUs
+        self.unrestricted = 0   # CPUs in the kernel whose tables were not walked
         self.most_tables = 0
 
-    def sample(self):
-        """One look at the stopped guest. Returns whether any CPU was in user mode."""
+    def views(self):
+        """The tables to walk now: {(mode, root, levels): (name, CPU)}."""
         views = {}
         for cpu, cpl, cr3, cr4 in self.monitor.registers():
-            if cpl != 3:
-                continue
+            mode, walk = roots(cpl, cr3, self.options.asi, self.options.pti)
             levels = 5 if cr4 & CR4_LA57 else 4
-            for name, root in roots(cr3, self.options.asi, self.options.pti):
-                views.setdefault((root, levels), (name, cpu))
-                self.roots[name] = self.roots.get(name, 0) + 1
-            self.views += 1
+            for name, root in walk:
+                views.setdefault((mode, root, levels), (name, cpu))
+                self.roots[name] += 1
+            if walk:
+                self.cpus[mode] += 1
+            else:
+                self.unrestricted += 1
+        return views
+
+    def sample(self):
+        """One look at the stopped guest."""
+        views = self.views()
         if not views:
-            return False
-        if self.samples % self.options.scan_every == 0:
+            return
+        if self.looks % self.options.scan_every == 0:
             self.ram.scan()
+        self.looks += 1
         secrets = {frame: kinds for frame, kinds in self.ram.secrets.items()
                    if self.ram.still_holds(frame)}
-        planted = {}
-        for kinds in secrets.values():
-            for kind in kinds:
-                planted[kind] = planted.get(kind, 0) + 1
+        planted = Counter(kind for kinds in secrets.values() for kind in kinds)
         mapped = {}
-        for (root, levels), (name, cpu) in views.items():
+        for (mode, root, levels), (name, cpu) in views.items():
             found, tables = self.tables.find(root, levels, secrets)
             self.most_tables = max(self.most_tables, tables)
             for frame, address in found.items():
                 for kind in secrets[frame]:
-                    mapped.setdefault(kind, (address, frame, name, cpu))
-        for kind, tally in self.tally.items():
-            tally.frames = max(tally.frames, planted.get(kind, 0))
-            tally.samples += kind in planted
-            tally.mapped += kind in mapped
-            if not tally.alias and kind in mapped:
-                tally.alias = mapped[kind]
-        self.samples += 1
-        return True
+                    mapped.setdefault((mode, kind), (address, frame, name, cpu))
+        for mode in {mode for mode, _, _ in views}:
+            self.samples[mode] += 1
+            for kind, tally in self.tally.items():
+                tally.frames = max(tally.frames, planted[kind])
+                tally.samples[mode] += kind in planted
+                tally.mapped[mode] += (mode, kind) in mapped
+                tally.alias = tally.alias or mapped.get((mode, kind))
 
     def run(self):
         deadline = time.monotonic() + self.options.timeout
         shown = time.monotonic()
-        while self.samples < self.options.samples:
+        while self.samples["user"] < self.options.samples:
             if time.monotonic() > deadline:
-                raise CheckError(f"only {self.samples} samples in "
+                raise CheckError(f"only {self.samples['user']} samples in "
                                  f"{self.options.timeout} seconds")
             time.sleep(random.uniform(0, self.options.pause))
             self.monitor.execute("stop")
@@ -340,41 +362,53 @@ class Check:
                 self.monitor.execute("cont")
             if time.monotonic() - shown > 30:
                 shown = time.monotonic()
-                print(f"# {self.samples} of {self.options.samples} samples",
+                print(f"# {self.samples['user']} of {self.options.samples} samples",
                       flush=True)
 
     def report(self):
         """Prints the results; returns how many are not as expected."""
-        failed = 0
-        print(f"1..{len(self.tally)}")
-        print(f"# {self.samples} samples, {self.views} CPUs in user mode, "
-              f"at most {self.most_tables} page tables walked")
+        print(f"1..{len(self.tally) + 1}")
+        print(f"# {self.looks} looks, at most {self.most_tables} page tables walked")
+        for mode, what in MODES.items():
+            print(f"# {self.cpus[mode]} CPUs {what}")
+        print(f"# {self.unrestricted} CPUs in the kernel, unrestricted")
         for name, count in sorted(self.roots.items()):
             print(f"# root {name}: {count} times")
-        for number, (kind, tally) in enumerate(self.tally.items(), 1):
-            line = f"{number} {kind}: {tally.frames} frames planted, "
-            if tally.alias:
-                address, frame, name, cpu = tally.alias
-                seen = (f"mapped in {tally.mapped} of {tally.samples} samples, "
-                        f"first at {address:#x} (frame {frame:#x}, CPU {cpu}, "
-                        f"{name} tables)")
-            else:
-                seen = f"mapped in none of {tally.samples} samples"
-            if not tally.samples:
-                good, seen = False, "so nothing was checked"
-            elif self.options.expect == "clean":
-                good = not tally.mapped
-                if not good and kind in self.options.allow:
-                    good, seen = True, seen + " # XFAIL known gap"
-            else:
-                good = bool(tally.mapped) == (kind not in NEVER_MAPPED)
-                if not good and tally.alias and tally.alias[0] >= IMAGE:
-                    good, seen = True, seen + " # SKIP is memory of the image"
-                if not good and self.options.asi and kind in OBJECTS:
-                    good, seen = True, seen + " # SKIP may be older than the break"
+        enough = self.samples["kernel"] >= self.options.kernel_samples
+        print(f"{'' if enough else 'not '}ok 1 samples: "
+              + ", ".join(f"{self.samples[mode]} {what}" for mode, what in MODES.items())
+              + f", of at least {self.options.kernel_samples}")
+        failed = not enough
+        for number, (kind, tally) in enumerate(self.tally.items(), 2):
+            good, seen = self.judge(kind, tally)
             failed += not good
-            print(("ok " if good else "not ok ") + line + seen)
+            print(("ok " if good else "not ok ")
+                  + f"{number} {kind}: {tally.frames} frames planted, {seen}")
         return failed
+
+    def judge(self, kind, tally):
+        """Whether what has been seen of a kind is as expected, and what that is."""
+        if not all(tally.samples[mode] for mode in MODES):
+            return False, "so nothing was checked"
+        seen = "mapped in " + " and ".join(
+            f"{tally.mapped[mode]} of {tally.samples[mode]} samples {what}"
+            for mode, what in MODES.items())
+        if tally.alias:
+            address, frame, name, cpu = tally.alias
+            seen += (f", first at {address:#x} (frame {frame:#x}, CPU {cpu}, "
+                     f"{name} tables)")
+        if self.options.expect == "clean":
+            if tally.alias and kind in self.options.allow:
+                return True, seen + " # XFAIL known gap"
+            return not tally.alias, seen
+        if all(bool(tally.mapped[mode]) == (kind not in NEVER_MAPPED)
+               for mode in MODES):
+            return True, seen
+        if tally.alias and tally.alias[0] >= IMAGE:
+            return True, seen + " # SKIP is memory of the image"
+        if self.options.asi and kind in OBJECTS:
+            return True, seen + " # SKIP may be older than the break"
+        return False, seen
 
 
 def words(text):
@@ -388,7 +422,10 @@ def arguments():
     parser.add_argument("--ram", required=True, metavar="FILE",
                         help="the guest's RAM")
     parser.add_argument("--samples", type=int, default=1000,
-                        help="how often to stop the guest (%(default)s)")
+                        help="how often to see a CPU in user mode (%(default)s)")
+    parser.add_argument("--kernel-samples", type=int, default=100, metavar="SAMPLES",
+                        help="at how many samples at least one CPU has to be in the "
+                        "kernel, restricted if there is ASI (%(default)s)")
     parser.add_argument("--expect", choices=("clean", "leak"), default="clean",
                         help="leak is for the negative control")
     parser.add_argument("--asi", choices=("on", "off"), default="on")

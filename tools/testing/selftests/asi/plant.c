@@ -24,7 +24,7 @@ static bool is_wanted(const char *name, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	const struct kind *kind;
-	char ready[256] = "";
+	char ready[512] = "";
 
 	/* None of this may be written out, nor moved by a fork. */
 	setvbuf(stdout, NULL, _IOLBF, 0);

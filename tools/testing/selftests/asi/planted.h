@@ -64,7 +64,8 @@ static inline int planted(unsigned long first, unsigned long end, int *reachable
 		if (pfns[i] < first || pfns[i] >= end)
 			continue;
 		there++;
-		if (pfns[i] < nr && marks[pfns[i]] == (FRAME_THERE | FRAME_SENSITIVE))
+		if (pfns[i] < nr && (marks[pfns[i]] & ~(FRAME_TYPED | FRAME_HIDES)) ==
+				    (FRAME_THERE | FRAME_SENSITIVE))
 			continue;
 		*reachable += frame_reach(pfns[i], &reach) || !reach.sensitive ||
 			      reach.restricted;

@@ -128,6 +128,9 @@ FIXTURE_VARIANT_ADD(secret, sysvshm) { .kind = "sysvshm" };
 FIXTURE_VARIANT_ADD(secret, posixshm) { .kind = "posixshm" };
 FIXTURE_VARIANT_ADD(secret, hugetlb) { .kind = "hugetlb" };
 FIXTURE_VARIANT_ADD(secret, secret) { .kind = "secret" };
+FIXTURE_VARIANT_ADD(secret, ksm) { .kind = "ksm" };
+FIXTURE_VARIANT_ADD(secret, moved) { .kind = "moved" };
+FIXTURE_VARIANT_ADD(secret, uffd) { .kind = "uffd" };
 FIXTURE_VARIANT_ADD(secret, uring) { .kind = "uring" };
 FIXTURE_VARIANT_ADD(secret, packet) { .kind = "packet" };
 
@@ -165,7 +168,8 @@ TEST_F_TIMEOUT(secret, is_not_mapped, 120)
 		unsigned long pfn = self->planted->pfn[i];
 
 		ASSERT_LT(pfn, nr);
-		ASSERT_EQ(FRAME_THERE | FRAME_SENSITIVE, marks[pfn])
+		ASSERT_EQ(FRAME_THERE | FRAME_SENSITIVE,
+			  marks[pfn] & ~(FRAME_TYPED | FRAME_HIDES))
 			TH_LOG("frame %lx", pfn);
 	}
 }
@@ -195,16 +199,20 @@ FIXTURE_VARIANT(object)
 };
 
 FIXTURE_VARIANT_ADD(object, disk) { .kind = "disk" };
+FIXTURE_VARIANT_ADD(object, ramdisk) { .kind = "ramdisk" };
 FIXTURE_VARIANT_ADD(object, pipe) { .kind = "pipe" };
 FIXTURE_VARIANT_ADD(object, unix) { .kind = "unix" };
 FIXTURE_VARIANT_ADD(object, unixbig) { .kind = "unixbig" };
 FIXTURE_VARIANT_ADD(object, dgram) { .kind = "dgram" };
 FIXTURE_VARIANT_ADD(object, netlink) { .kind = "netlink" };
 FIXTURE_VARIANT_ADD(object, tcp) { .kind = "tcp" };
+FIXTURE_VARIANT_ADD(object, collapse) { .kind = "collapse" };
+FIXTURE_VARIANT_ADD(object, zerocopy) { .kind = "zerocopy" };
 FIXTURE_VARIANT_ADD(object, udp) { .kind = "udp" };
 FIXTURE_VARIANT_ADD(object, tty) { .kind = "tty" };
 FIXTURE_VARIANT_ADD(object, zswap) { .kind = "zswap" };
 FIXTURE_VARIANT_ADD(object, msgq) { .kind = "msgq" };
+FIXTURE_VARIANT_ADD(object, mqueue) { .kind = "mqueue" };
 FIXTURE_VARIANT_ADD(object, key) { .kind = "key" };
 FIXTURE_VARIANT_ADD(object, perf) { .kind = "perf" };
 FIXTURE_VARIANT_ADD(object, fpu) { .kind = "fpu" };
