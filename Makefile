@@ -5,7 +5,7 @@
 export KERNEL APPEND ACCEL TARBALL BISECT V
 unexport CDPATH
 
-.PHONY: help run test kernel shell series check-series check-off mitigations kernel-selftests stress soak bench mutants model docs clean
+.PHONY: help run test kernel shell series check-series check-off check-rig mitigations kernel-selftests stress soak bench mutants model docs clean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -38,6 +38,10 @@ check-series:
 #:   check-off     the machine code with the option off is that without the series
 check-off:
 	@scripts/check-off
+
+#:   check-rig     what the rig does when something goes wrong, or is interrupted
+check-rig:
+	@scripts/check-rig
 
 #:   mitigations   what stands down, on which CPU, with which options, against a table
 mitigations:

@@ -25,6 +25,13 @@ kvm|tcg|auto) ;;
 *) die "ACCEL=$ACCEL: say kvm, tcg or auto" ;;
 esac
 
+# must COMMAND...: what it complains of is our one line.
+must()
+{
+	complaint=$("$@" 2>&1 >/dev/null) ||
+		die "$(printf '%s\n' "${complaint:-failed: $*}" | tail -n 1)"
+}
+
 # For scripts that take none: no_arguments "$@"
 no_arguments() { [ $# = 0 ] || die "${0##*/}: unknown argument $1"; }
 
@@ -33,7 +40,8 @@ no_arguments() { [ $# = 0 ] || die "${0##*/}: unknown argument $1"; }
 lock()
 {
 	[ -z "${ASI_LOCKED-}" ] || return 0
-	mkdir -p "$BUILD"
+	must mkdir -p "$BUILD"
+	must touch "$BUILD/lock"
 	exec 9>"$BUILD/lock"
 	flock -n 9 || { say "waiting for another run in $BUILD"; flock 9; }
 	export ASI_LOCKED=1
@@ -42,7 +50,7 @@ lock()
 # need_space MIB WHAT: there must be that much room below build/.
 need_space()
 {
-	mkdir -p "$BUILD"
+	must mkdir -p "$BUILD"
 	room=$(df -Pm "$BUILD" | awk 'NR == 2 { print $4 }')
 	[ "$room" -ge "$1" ] ||
 		die "no space for $2: needs $1 MiB below $BUILD, has $room"
@@ -54,14 +62,28 @@ quietly()
 {
 	log=$BUILD/log/$1.log
 	shift
-	mkdir -p "$BUILD/log"
+	must mkdir -p "$BUILD/log"
+	must touch "$log"
 	if [ "$V" != 0 ]; then
 		printf '+ %s\n' "$*"
+		rm -f "$log.ok"
 		{ "$@" 2>&1 && : >"$log.ok"; } | tee "$log"
 		rm "$log.ok" 2>/dev/null && return
 		die "failed: $*"
 	fi
 	"$@" >"$log" 2>&1 && return
 	tail -n 12 "$log" >&2
-	die "failed: $1 (the whole log: $log)"
+	die "failed: $* (the whole log: $log)"
 }
+
+# making DIR; make; made DIR: a make that was killed may leave files there that are
+# half written, and yet newer than what they are made of. The next one goes without.
+making()
+{
+	must mkdir -p "$1"
+	[ ! -f "$1/.making" ] ||
+		find "$1" -type f -cnewer "$1/.making" ! -name .making -delete
+	must touch "$1/.making"
+}
+
+made() { rm -f "$1/.making"; }

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What every Python script of the rig shares: places, messages, the lock."""
 
+import argparse
+import errno
 import fcntl
 import os
 import re
@@ -15,6 +17,9 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 LOG = BUILD / "log"
 VERBOSE = os.environ.get("V", "0") not in ("", "0")
+HELD = []                           # the lock, which what we start holds as well
+LAST_WORDS = r"Exiting with failure status|Error is not recoverable|^rsync error: "
+FULL = os.strerror(errno.ENOSPC)
 
 
 class Failure(Exception):
@@ -60,6 +65,7 @@ def lock():
     except BlockingIOError:
         say(f"waiting for another run in {BUILD}")
         fcntl.flock(handle, fcntl.LOCK_EX)
+    HELD.append(handle)
     os.environ["ASI_LOCKED"] = "1"
 
 
@@ -76,18 +82,23 @@ def run(*command, **options):
     command = [str(word) for word in command]
     if VERBOSE:
         print("+", " ".join(command), file=sys.stderr, flush=True)
-    options.setdefault("stderr", subprocess.PIPE)
+    options = {"stderr": subprocess.PIPE, "pass_fds": HELD, **options}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True,
                           check=False, **options)
     if done.returncode:
-        last = (done.stderr or done.stdout or "no output").strip().splitlines()[-1]
-        raise Failure(f"{' '.join(command[:3])}: {last}")
+        lines = [line for line in (done.stderr or done.stdout or "").splitlines()
+                 if line.strip() and not re.search(LAST_WORDS, line)]
+        last = ([line for line in lines if FULL in line] or lines or
+                [f"status {done.returncode}"])[-1]
+        said = last.removeprefix("error: ")             # as scripts of ours do
+        raise Failure(said if said != last else f"{' '.join(command[:3])}: {last}")
     return done.stdout
 
 
 def script(name, *arguments):
     """Run another script of the rig; it has said why if it fails."""
-    if subprocess.run([ROOT / "scripts" / name, *arguments], check=False).returncode:
+    if subprocess.run([ROOT / "scripts" / name, *arguments], check=False,
+                      pass_fds=HELD).returncode:
         sys.exit(1)
 
 
@@ -117,8 +128,8 @@ def add_initramfs(target, stage):
     which goes: the kernel unpacks both."""
     new = Path(f"{target}.tmp")
     shutil.copy(BUILD / "initramfs.cpio.gz", new)
-    run("sh", "-c", "find . | LC_ALL=C sort | cpio -o -H newc -R 0:0 --quiet | "
-        f"gzip -n1 >>{shlex.quote(str(new))}", cwd=stage)
+    run("bash", "-o", "pipefail", "-c", "find . | LC_ALL=C sort | "
+        f"cpio -o -H newc -R 0:0 --quiet | gzip -n1 >>{shlex.quote(str(new))}", cwd=stage)
     new.rename(target)
     shutil.rmtree(stage)
 
@@ -137,6 +148,17 @@ def write_atomically(path, data, mode=0o644):
     temporary.chmod(mode)
     temporary.rename(path)
     return True
+
+
+def argument_parser(description):
+    """A parser of arguments, whose complaint is a Failure."""
+    made = argparse.ArgumentParser(description=description,
+                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(message):
+        raise Failure(f"{made.prog}: {message}")
+    made.error = error
+    return made
 
 
 def main(*functions, words=()):
