@@ -285,7 +285,27 @@ static int plant_ksm(const struct kind *kind, const struct pattern *pattern,
 	return merged ? 0 : -ENODATA;
 }
 
-/* What compaction has moved; it moves memory up, and so room is made there. */
+/* To the other node, if there are two. */
+static void move_pages(char *mem, size_t nr)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		void *page = mem + i * PAGE;
+		int status = -1, node;
+
+		if (syscall(SYS_move_pages, 0, 1UL, &page, NULL, &status, 0) || status < 0)
+			return;
+		node = !status;
+		if (syscall(SYS_move_pages, 0, 1UL, &page, &node, &status, 2 /* MPOL_MF_MOVE */))
+			return;
+	}
+}
+
+/*
+ * What has been moved to another node, or by compaction; that moves memory up, and so
+ * room is made there.
+ */
 static int plant_moved(const struct kind *kind, const struct pattern *pattern,
 		       struct area *area)
 {
@@ -303,6 +323,7 @@ static int plant_moved(const struct kind *kind, const struct pattern *pattern,
 	munmap(above, FREED);
 	if (frames_of(area->addr, area->len, frames) != SMALL / PAGE)
 		return -EPERM;
+	move_pages(area->addr, SMALL / PAGE);
 	ret = asi_write("/proc/sys/vm/compact_memory", "1\n");
 	if (ret)
 		return ret;
@@ -489,28 +510,45 @@ static long tcp_counter(const char *wanted)
  * What has come in pieces that are far smaller than what the kernel needs for
  * them, so that it has copied them together.
  */
-static int plant_collapse(const struct kind *kind, const struct pattern *pattern,
-			  struct area *area)
+/* Sends more than fits; what does not is not waited for. */
+static int fill_queue(const struct kind *kind, const struct pattern *pattern, int size)
 {
-	static const char counter[] = "TCPRcvCollapsed";
-	struct timeval patience = { .tv_sec = 1 };
+	struct timeval patience = { .tv_usec = 300000 };
 	int client, one = 1, i;
-	long before = tcp_counter(counter);
 	ssize_t n = 1;
 
-	client = tcp_connect(16384);
+	client = tcp_connect(size);
 	if (client < 0)
 		return client;
 	if (setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
 	    setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)))
 		return -errno;
-	/* More than fits into the window; what does not is not waited for. */
-	for (i = 0; i < 1024 && n > 0; i++) {
+	for (i = 0; i < 4096 && n > 0; i++) {
 		pattern_fill(scratch, TAG_SIZE, pattern, kind_word(kind->name));
 		n = send(client, scratch, TAG_SIZE, MSG_EOR);
 		pattern_scrub(scratch, TAG_SIZE);
 	}
-	return tcp_counter(counter) > before ? 0 : -ENODATA;
+	return 0;
+}
+
+static int plant_collapse(const struct kind *kind, const struct pattern *pattern,
+			  struct area *area)
+{
+	static const char counter[] = "TCPRcvCollapsed";
+	/* Whether the window or the buffer is full first depends on who runs when. */
+	static const int sizes[] = { 16384, 4096, 8192, 32768, 65536, 12288, 2048, 24576 };
+	long before = tcp_counter(counter);
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		ret = fill_queue(kind, pattern, sizes[i]);
+		if (ret)
+			return ret;
+		if (tcp_counter(counter) > before)
+			return 0;
+	}
+	return -ENODATA;
 }
 
 /* Whether the kernel has copied what it was to send from the pages of its owner. */
