@@ -27,8 +27,11 @@ static inline size_t scan_frames(unsigned long pfn, size_t nr,
 	for (i = 0; i < nr; i++) {
 		/* It may have become sensitive before it was read. */
 		if (pattern_found(pages[i], FRAME_SIZE, pattern) &&
-		    !frame_reach(pfn + i, &reach) && reach.restricted)
-			found += reach.address >= FRAME_USER_MAX;
+		    !frame_reach(pfn + i, &reach) && reach.restricted &&
+		    reach.address >= FRAME_USER_MAX) {
+			printf("# frame %lx, at %lx\n", pfn + i, reach.address);
+			found++;
+		}
 	}
 	return found;
 }

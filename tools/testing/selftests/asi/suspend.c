@@ -87,6 +87,8 @@ int main(void)
 		ksft_exit_skip(DISK " is not for swap\n");
 	if (swapon(DISK, 0) || choose_disk(DISK))
 		ksft_exit_fail_perror(DISK);
+	/* Most of memory is swapped out first, and in again: through compressors. */
+	asi_write("/sys/module/zswap/parameters/enabled", "1");
 	ksft_set_plan(4);
 
 	asi_break("");
