@@ -70,7 +70,9 @@
 
 #include "asi_internal.h"
 
+/* For asi_idle_enter() in a driver for idle states, as asi_cpu and __asi_relax() are */
 DEFINE_STATIC_KEY_FALSE_RO(asi_stuns_siblings);
+EXPORT_SYMBOL_GPL(asi_stuns_siblings);
 
 /* Of CPUs that are not up: no untrusted code runs there. */
 struct asi_core asi_no_core ____cacheline_aligned;

@@ -62,6 +62,7 @@ DEFINE_PER_CPU(struct asi_cpu, asi_cpu) = {
 	.todo = ASI_TODO_ENTER,
 	.core = &asi_no_core,
 };
+EXPORT_PER_CPU_SYMBOL_GPL(asi_cpu);
 
 struct asi_policy asi_policies[ASI_NR_RUNS] __ro_after_init;
 u8 asi_released __ro_after_init;
@@ -241,7 +242,7 @@ noinstr void __asi_enter(void)
  * The kernel goes on, and exits again with the next access to sensitive memory. Of
  * what user mode must not be steered by, its own return takes care.
  *
- * Context: noinstr, interrupts off, asi_has_stunned() (which implies the intent);
+ * Context: noinstr, interrupts off, the intent is set, which asi_has_stunned() implies;
  * whatever runs, or has been interrupted, must not rely on being unrestricted.
  */
 noinstr void __asi_relax(void)
@@ -253,6 +254,7 @@ noinstr void __asi_relax(void)
 	barrier();
 	this_cpu_write(asi_cpu.todo, ASI_TODO_TAINT);
 }
+EXPORT_SYMBOL_GPL(__asi_relax);
 
 static __always_inline void __asi_exit(void)
 {
