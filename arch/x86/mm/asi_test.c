@@ -140,7 +140,8 @@ static void test_unsupported(struct kunit *test)
 	} table[] = {
 		{ { .large_pages = true, .nx = true }, NULL },
 		{ { .large_pages = true, .nx = true, .xen_pv = true }, "Xen PV" },
-		{ { .large_pages = true, .nx = true, .hyperv = true }, "not supported as a Hyper-V" },
+		{ { .large_pages = true, .nx = true, .hyperv = true },
+		  "not supported as a Hyper-V" },
 		{ { .large_pages = true, .nx = true, .encrypted_guest = true },
 		  "not supported with SEV or TDX" },
 		{ { .large_pages = true, .nx = true, .snp_host = true },
@@ -1686,10 +1687,11 @@ static void test_all_taints(struct kunit *test)
 
 	for (event = 0; event < ARRAY_SIZE(events); event++) {
 		for (vectors = 0; vectors < NR_VECTOR_SETS; vectors++) {
+			bool vmscape = vectors & BIT(NR_CPU_ATTACK_VECTORS);
+
 			preempt_disable();
 			for (run = 0; run < ASI_NR_RUNS; run++)
-				asi_policies[run] =
-					asi_policy(run, vectors, vectors & BIT(NR_CPU_ATTACK_VECTORS));
+				asi_policies[run] = asi_policy(run, vectors, vmscape);
 			released = asi_taints_released(&asi_policies[ASI_RUNS_KERNEL]);
 			asi_released = released;
 			try_event(event, outcomes, mm, other);

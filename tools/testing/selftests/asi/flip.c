@@ -332,7 +332,7 @@ static bool overwritten(void)
 
 	if (asi_slurp("/proc/cmdline", cmdline, sizeof(cmdline)) < 0)
 		return false;
-	for (i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+	for (i = 0; i < ARRAY_SIZE(words); i++)
 		if (strstr(cmdline, words[i]))
 			return true;
 	return false;

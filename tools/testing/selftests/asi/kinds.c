@@ -32,6 +32,7 @@
 #include "asi.h"
 #include "frames.h"
 #include "kinds.h"
+#include "kselftest.h"
 #include "samples.h"
 
 #ifndef MFD_HUGETLB
@@ -541,7 +542,7 @@ static int plant_collapse(const struct kind *kind, const struct pattern *pattern
 	unsigned int i;
 	int ret;
 
-	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		ret = fill_queue(kind, pattern, sizes[i]);
 		if (ret)
 			return ret;
