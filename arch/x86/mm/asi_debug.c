@@ -196,8 +196,12 @@ static const struct file_operations reach_fops = {
 /* What its block is for, if that is one kind of pages, whatever the tables say. */
 static u8 type_mark(const struct page *page)
 {
-	int mt = get_pageblock_migratetype(page);
+	int mt;
 
+	/* Firmware's memory may lie outside of all zones. */
+	if (!zone_spans_pfn(page_zone(page), page_to_pfn(page)))
+		return 0;
+	mt = get_pageblock_migratetype(page);
 	if (mt == MIGRATE_ISOLATE || is_migrate_mixed(mt))
 		return 0;
 	return FRAME_TYPED | (migratetype_is_sensitive(mt) ? FRAME_HIDES : 0);
