@@ -73,6 +73,7 @@ int main(void)
 {
 	char cmdline[4096];
 	static bool wrong[FRAMES_MOST];
+	struct reach reach;
 	struct count count;
 	int i, shown = 0;
 
@@ -93,7 +94,10 @@ int main(void)
 	for (i = 0; i < (int)FRAMES_MOST && shown < SHOWN; i++) {
 		if (!wrong[i])
 			continue;
-		ksft_print_msg("frame %x is wrong\n", i);
+		if (!frame_reach(i, &reach))
+			ksft_print_msg("frame %x: sensitive %d, restricted %d at %lx, unrestricted %d\n",
+				       i, reach.sensitive, reach.restricted, reach.address,
+				       reach.unrestricted);
 		shown++;
 	}
 	ksft_print_msg("%zu frames are for sensitive memory, %zu are not\n",
