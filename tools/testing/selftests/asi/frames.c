@@ -95,8 +95,8 @@ int main(void)
 		if (!wrong[i])
 			continue;
 		if (!frame_reach(i, &reach))
-			ksft_print_msg("frame %x: sensitive %d, restricted %d at %lx, unrestricted %d\n",
-				       i, reach.sensitive, reach.restricted, reach.address,
+			ksft_print_msg("frame %x: sensitive=%d restricted=%d unrestricted=%d\n",
+				       i, reach.sensitive, reach.restricted,
 				       reach.unrestricted);
 		shown++;
 	}
