@@ -267,7 +267,7 @@ static void test_nonsensitive_kinds(struct kunit *test)
 	/* A cache without a slab yet: this allocates one. */
 	cache = kmem_cache_create("asi_test", 64, 0, SLAB_NO_MERGE, NULL);
 	user_flags = cache ? kmem_cache_alloc(cache, GFP_USER) : NULL;
-	KUNIT_ASSERT_NOT_NULL(test, percpu);
+	KUNIT_ASSERT_TRUE(test, percpu);
 	KUNIT_ASSERT_NOT_NULL(test, big);
 	KUNIT_ASSERT_NOT_NULL(test, small);
 	KUNIT_ASSERT_NOT_NULL(test, user_flags);
@@ -2078,6 +2078,3 @@ static struct kunit_suite asi_test_suite = {
 };
 
 kunit_test_suite(asi_test_suite);
-
-MODULE_DESCRIPTION("KUnit tests of Address Space Isolation");
-MODULE_LICENSE("GPL");
