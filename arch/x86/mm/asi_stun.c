@@ -40,7 +40,8 @@
  *    runs, whose page tables have no restricted root. An idle CPU is restricted, from
  *    where nothing can be traced any more. So is one that joins: should it hang on its
  *    way up, before it is online and can be asked, its siblings go on.
- *  - In a panic nobody waits for a CPU that may be dead.
+ *  - In a panic nobody waits for a CPU that may be dead. An oops looks like one while
+ *    crash_kexec() runs: for that moment an exit may leave a sibling in user mode.
  *
  * NMI-like handlers may strike at any instruction of these. They find the bytes as they
  * are and leave them so: what they have stunned themselves they release, but not what
