@@ -91,29 +91,32 @@ static inline __gpr void pattern_scrub(void *mem, size_t len)
 }
 
 /*
- * Whether memory that begins on a word holds a tag of @pattern. A tag that does
- * not begin on one has a word with the end of the first word of the magic and the
- * beginning of the second one. Most words are none of these by their first byte.
+ * Whether memory that begins on a word holds the magic of @pattern, all of it: a
+ * part that fits into one register may be what a function has put on its stack. A
+ * tag that does not begin on a word has one with the end of the first word of the
+ * magic and the beginning of the second one, between one that ends as the magic
+ * begins and one that begins as it ends. Most words are none of these by their
+ * first byte.
  */
 static inline __gpr bool pattern_found(const void *mem, size_t len,
 				       const struct pattern *pattern)
 {
 	unsigned long veil[sizeof(long)], veiled[sizeof(long)];
+	unsigned long before, after;
 	bool begins[256] = { false };
 	const unsigned long *word = mem;
-	unsigned int shift;
+	unsigned int down, up;
 	size_t i;
 
 	veiled[0] = pattern->veiled[0];
 	veil[0] = TAG_VEIL;
-	for (shift = 1; shift < sizeof(long); shift++) {
-		unsigned int down = 8 * shift, up = 64 - down;
-
-		veil[shift] = TAG_VEIL >> down | TAG_VEIL << up;
-		veiled[shift] = pattern->veiled[0] >> down | pattern->veiled[1] << up;
+	for (down = 8; down < 64; down += 8) {
+		up = 64 - down;
+		veil[down / 8] = TAG_VEIL >> down | TAG_VEIL << up;
+		veiled[down / 8] = pattern->veiled[0] >> down | pattern->veiled[1] << up;
 	}
-	for (shift = 0; shift < sizeof(long); shift++)
-		begins[(veiled[shift] ^ veil[shift]) & 0xff] = true;
+	for (down = 0; down < 64; down += 8)
+		begins[(veiled[down / 8] ^ veil[down / 8]) & 0xff] = true;
 
 	for (i = 0; i + 1 < len / sizeof(*word); i++) {
 		if (!begins[word[i] & 0xff])
@@ -121,9 +124,15 @@ static inline __gpr bool pattern_found(const void *mem, size_t len,
 		if ((word[i] ^ TAG_VEIL) == pattern->veiled[0] &&
 		    (word[i + 1] ^ TAG_VEIL) == pattern->veiled[1])
 			return true;
-		for (shift = 1; shift < sizeof(long); shift++)
-			if ((word[i] ^ veil[shift]) == veiled[shift])
+		for (down = 8; i && down < 64; down += 8) {
+			if ((word[i] ^ veil[down / 8]) != veiled[down / 8])
+				continue;
+			up = 64 - down;
+			before = word[i - 1] >> up ^ TAG_VEIL ^ pattern->veiled[0];
+			after = word[i + 1] ^ (TAG_VEIL ^ pattern->veiled[1]) >> down;
+			if (!(before << up) && !(after << down))
 				return true;
+		}
 	}
 	return false;
 }
