@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdalign.h>
 #include <net/if.h>
+#include <netinet/ip_icmp.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/ipc.h>
@@ -20,14 +21,20 @@
 #include <sys/socket.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <termios.h>
+#include <linux/bpf.h>
 #include <linux/errqueue.h>
+#include <linux/if_ether.h>
+#include <linux/if_link.h>
 #include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/keyctl.h>
 #include <linux/netlink.h>
 #include <linux/userfaultfd.h>
+#include <linux/vm_sockets.h>
 
 #include "asi.h"
 #include "frames.h"
@@ -441,11 +448,12 @@ static int plant_netlink(const struct kind *kind, const struct pattern *pattern,
 	return ret;
 }
 
-/* The loopback interface is down in a guest that has just booted. */
-static void loopback_up(int fd)
+/* Interfaces are down at first, and in a guest that has just booted even loopback. */
+static void interface_up(int fd, const char *name)
 {
-	struct ifreq request = { .ifr_name = "lo" };
+	struct ifreq request = { };
 
+	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
 	if (ioctl(fd, SIOCGIFFLAGS, &request))
 		return;
 	request.ifr_flags |= IFF_UP;
@@ -465,7 +473,7 @@ static int tcp_connect(int rcvbuf)
 	server = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (server < 0)
 		return -errno;
-	loopback_up(server);
+	interface_up(server, "lo");
 	if (rcvbuf && setsockopt(server, SOL_SOCKET, SO_RCVBUF, &rcvbuf,
 				 sizeof(rcvbuf)))
 		return -errno;
@@ -592,28 +600,239 @@ static int plant_zerocopy(const struct kind *kind, const struct pattern *pattern
 	return ret;
 }
 
-static int plant_udp(const struct kind *kind, const struct pattern *pattern,
-		     struct area *area)
+/* Sends small packets, each behind a header, to a socket that does not read them. */
+static int plant_packets(const struct kind *kind, const struct pattern *pattern,
+			 int from, int to, void *header, size_t header_len)
+{
+	struct iovec packet[] = { { header, header_len }, { scratch, 512 } };
+	struct pollfd queue = { .fd = to, .events = POLLIN };
+	ssize_t n = 1;
+	int i;
+
+	for (i = 0; i < 16 && n > 0; i++) {
+		pattern_fill(scratch, 512, pattern, kind_word(kind->name));
+		n = writev(from, packet, ARRAY_SIZE(packet));
+		pattern_scrub(scratch, 512);
+	}
+	if (n <= 0)
+		return n ? -errno : -EIO;
+	return poll(&queue, 1, 1000) == 1 ? 0 : -ENODATA;
+}
+
+/* A socket that sends to @server. */
+static int udp_connect(int *server)
 {
 	struct sockaddr_in addr = {
 		.sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 	};
 	socklen_t len = sizeof(addr);
-	int server, client, i, ret = 0;
+	int client;
 
-	server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	*server = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	client = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (*server < 0 || client < 0)
+		return -errno;
+	interface_up(client, "lo");
+	if (bind(*server, (void *)&addr, len) ||
+	    getsockname(*server, (void *)&addr, &len) ||
+	    connect(client, (void *)&addr, len))
+		return -errno;
+	return client;
+}
+
+static int plant_udp(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	int server, client = udp_connect(&server);
+
+	return client < 0 ? client : plant_packets(kind, pattern, client, server, NULL, 0);
+}
+
+/* Returns what it was before, or a negative error. */
+static int loopback_mtu(int fd, int mtu)
+{
+	struct ifreq request = { .ifr_name = "lo" };
+	int before;
+
+	if (ioctl(fd, SIOCGIFMTU, &request))
+		return -errno;
+	before = request.ifr_mtu;
+	request.ifr_mtu = mtu;
+	return ioctl(fd, SIOCSIFMTU, &request) ? -errno : before;
+}
+
+/* A datagram that has become too large before it was sent. */
+static int plant_fragment(const struct kind *kind, const struct pattern *pattern,
+			  struct area *area)
+{
+	int server, client = udp_connect(&server), cut = IP_PMTUDISC_DONT, mtu, ret = 0;
+	struct pollfd queue = { .fd = server, .events = POLLIN };
+
+	if (client < 0)
+		return client;
+	if (setsockopt(client, IPPROTO_IP, IP_MTU_DISCOVER, &cut, sizeof(cut)))
+		return -errno;
+	mtu = loopback_mtu(client, 65536);
+	if (mtu < 0)
+		return mtu;
+	pattern_fill(scratch, sizeof(scratch), pattern, kind_word(kind->name));
+	if (send(client, scratch, sizeof(scratch), MSG_MORE) < 0)
+		ret = -errno;
+	pattern_scrub(scratch, sizeof(scratch));
+	if (!ret && (loopback_mtu(client, 1500) < 0 || send(client, "", 0, 0)))
+		ret = -errno;
+	loopback_mtu(client, mtu);
+	return ret ?: poll(&queue, 1, 1000) == 1 ? 0 : -ENODATA;
+}
+
+/* Lets all packets of the loopback interface pass until what is returned is closed. */
+static int xdp_attach(void)
+{
+	static const struct bpf_insn pass[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .imm = XDP_PASS },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	union bpf_attr attr;
+	int fd;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.prog_type = BPF_PROG_TYPE_XDP;
+	attr.insns = (unsigned long)pass;
+	attr.insn_cnt = ARRAY_SIZE(pass);
+	attr.license = (unsigned long)"GPL";
+	attr.prog_flags = BPF_F_XDP_HAS_FRAGS;
+	fd = syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof(attr));
+	if (fd < 0)
+		return -errno;
+
+	memset(&attr, 0, sizeof(attr));
+	attr.link_create.prog_fd = fd;
+	attr.link_create.target_ifindex = if_nametoindex("lo");
+	attr.link_create.attach_type = BPF_XDP;
+	attr.link_create.flags = XDP_FLAGS_SKB_MODE;
+	fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+	return fd < 0 ? -errno : fd;
+}
+
+/* The program gets to see a copy, which is then passed on. */
+static int plant_xdp(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	int server, client = udp_connect(&server), link, ret;
+
+	if (client < 0)
+		return client;
+	link = xdp_attach();
+	if (link < 0)
+		return link;
+	ret = plant_packets(kind, pattern, client, server, NULL, 0);
+	close(link);
+	return ret;
+}
+
+/* A socket that gets what it sends, or the answer. */
+static int echo_socket(int type, int protocol)
+{
+	struct sockaddr_in addr = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	int fd;
+
+	fd = socket(AF_INET, type | SOCK_CLOEXEC, protocol);
+	if (fd < 0)
+		return -errno;
+	interface_up(fd, "lo");
+	return connect(fd, (void *)&addr, sizeof(addr)) ? -errno : fd;
+}
+
+/* A protocol for experiments. */
+static int plant_raw(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	int fd = echo_socket(SOCK_RAW, 253);
+
+	return fd < 0 ? fd : plant_packets(kind, pattern, fd, fd, NULL, 0);
+}
+
+static int plant_ping(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	static const char range[] = "/proc/sys/net/ipv4/ping_group_range";
+	struct icmphdr header = { .type = ICMP_ECHO };
+	char groups[32];
+	int fd;
+
+	if (asi_slurp(range, groups, sizeof(groups)) < 0)
+		return -EOPNOTSUPP;
+	asi_write(range, "0 2147483647\n");
+	fd = echo_socket(SOCK_DGRAM, IPPROTO_ICMP);
+	asi_write(range, groups);
+	return fd < 0 ? fd : plant_packets(kind, pattern, fd, fd, &header, sizeof(header));
+}
+
+/* A socket for packets of an interface, of a protocol that nobody else has. */
+static int packet_socket(const char *name)
+{
+	struct sockaddr_ll addr = {
+		.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETH_P_802_EX1),
+		.sll_ifindex = if_nametoindex(name),
+	};
+	int fd;
+
+	fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	interface_up(fd, name);
+	return bind(fd, (void *)&addr, sizeof(addr)) ? -errno : fd;
+}
+
+/* This one, too, gets what it sends. */
+static int plant_pktqueue(const struct kind *kind, const struct pattern *pattern,
+			  struct area *area)
+{
+	int fd = packet_socket("lo");
+
+	return fd < 0 ? fd : plant_packets(kind, pattern, fd, fd, NULL, 0);
+}
+
+static int plant_tun(const struct kind *kind, const struct pattern *pattern,
+		     struct area *area)
+{
+	struct tun_pi header = { .proto = htons(ETH_P_802_EX1) };
+	struct ifreq request = { .ifr_flags = IFF_TUN };
+	int tun, to;
+
+	tun = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+	if (tun < 0 || ioctl(tun, TUNSETIFF, &request))
+		return -errno;
+	to = packet_socket(request.ifr_name);
+	return to < 0 ? to : plant_packets(kind, pattern, tun, to, &header, sizeof(header));
+}
+
+static int plant_vsock(const struct kind *kind, const struct pattern *pattern,
+		       struct area *area)
+{
+	struct sockaddr_vm addr = {
+		.svm_family = AF_VSOCK,
+		.svm_port = VMADDR_PORT_ANY,
+		.svm_cid = VMADDR_CID_LOCAL,
+	};
+	socklen_t len = sizeof(addr);
+	int server, client, to;
+
+	server = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	client = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (server < 0 || client < 0)
 		return -errno;
-	loopback_up(server);
-	if (bind(server, (void *)&addr, len) ||
+	if (bind(server, (void *)&addr, len) || listen(server, 1) ||
 	    getsockname(server, (void *)&addr, &len) ||
 	    connect(client, (void *)&addr, len))
 		return -errno;
-	for (i = 0; i < 16 && !ret; i++)
-		ret = plant_write(client, kind, pattern, 512);
-	return ret;
+	to = accept4(server, NULL, NULL, SOCK_CLOEXEC);
+	return to < 0 ? -errno : plant_packets(kind, pattern, client, to, NULL, 0);
 }
 
 /* What one side of a terminal has written and the other has not read. */
@@ -946,6 +1165,13 @@ const struct kind kinds[] = {
 	{ "collapse", "TCP socket queue, collapsed", plant_collapse },
 	{ "zerocopy", "TCP socket queue, from pages of the sender", plant_zerocopy },
 	{ "udp", "UDP socket queue", plant_udp },
+	{ "fragment", "UDP socket queue, in IP fragments", plant_fragment },
+	{ "xdp", "UDP socket queue, copied for XDP", plant_xdp },
+	{ "raw", "raw socket queue", plant_raw },
+	{ "ping", "ping socket queue, answers", plant_ping },
+	{ "pktqueue", "packet socket queue", plant_pktqueue },
+	{ "tun", "packet socket queue, from a tun device", plant_tun },
+	{ "vsock", "VM socket queue", plant_vsock },
 	{ "tty", "terminal buffers", plant_tty },
 	{ "zswap", "compressed swap", plant_zswap },
 	{ "msgq", "System V message queue", plant_msgq },
