@@ -100,7 +100,7 @@ int main(void)
 	/* A half of what is not in use at this moment */
 	half = (end - first - number("used")) / 2;
 	ram_leave(PLENTY + (end - first) * FRAME_SIZE);
-	len = asi_available() / 8 * 5 / STRIDE * STRIDE;
+	len = asi_available() / 8 * 6 / STRIDE * STRIDE;
 	mem = asi_fresh(len);
 	if (!mem || !load_start(&load))
 		ksft_exit_fail_perror("mmap");
