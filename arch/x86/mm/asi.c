@@ -41,6 +41,7 @@ static_assert(pageblock_order == PMD_SHIFT - PAGE_SHIFT);
 
 static struct asi_options asi_options __initdata = {
 	.on = IS_ENABLED(CONFIG_MITIGATION_ASI_DEFAULT_ON),
+	.guests = true,
 };
 
 /* Why it is off, or NULL. */
@@ -85,6 +86,10 @@ int asi_parse_options(const char *arg, struct asi_options *options)
 			new.flush = ASI_FLUSH_ALWAYS;
 		} else if (is_word(arg, len, "both")) {
 			new.both = true;
+		} else if (is_word(arg, len, "guests=on")) {
+			new.guests = true;
+		} else if (is_word(arg, len, "guests=off")) {
+			new.guests = false;
 		} else if (is_word(arg, len, "stun=auto")) {
 			new.stun = ASI_STUN_AUTO;
 		} else if (is_word(arg, len, "stun=off")) {
@@ -165,6 +170,8 @@ void __init asi_check_boottime(void)
 		return;
 
 	setup_force_cpu_cap(X86_FEATURE_ASI);
+	if (!asi_options.guests)
+		asi_guest_root = ASI_ROOT_RESTRICTED;
 
 	/*
 	 * Broadcast flushes need a PCID bit of the global ASIDs for the
@@ -196,7 +203,7 @@ static void __init asi_preallocate(const void *start, const void *last)
 }
 
 /**
- * asi_init - complete the restricted root of init_mm
+ * asi_init - complete the restricted root of init_mm, and the guest root
  *
  * Everything but the direct map and the upper half of the vmalloc area is
  * nonsensitive as a whole and shared by its top-level entries. The roots of
@@ -231,6 +238,10 @@ void __init asi_init(void)
 		if (!pgd_val(restricted[i]))
 			set_pgd(&restricted[i], swapper_pg_dir[i]);
 	}
+
+	/* What a process adds to its restricted root stays out of its guest root. */
+	memcpy(kernel_to_guest_pgdp(swapper_pg_dir) + KERNEL_PGD_BOUNDARY,
+	       restricted + KERNEL_PGD_BOUNDARY, KERNEL_PGD_PTRS * sizeof(pgd_t));
 }
 
 /* What bugs.c wants transitions to flush, and the bugs that are left to them. */
@@ -420,7 +431,7 @@ static const char * __init asi_no_stun(void)
 		return "in a guest";
 	if (smt_mitigations == SMT_MITIGATIONS_OFF)
 		return "no protection across threads";
-	if (!asi_policies[ASI_RUNS_KERNEL].steers && !asi_policies[ASI_RUNS_USER].leaks)
+	if (!asi_policies[ASI_RUNS_KERNEL].steers && !asi_sibling_leaks)
 		return "nothing to protect from";
 	return NULL;
 }
@@ -435,7 +446,8 @@ static void asi_show_status(struct seq_buf *seq)
 		return;
 	}
 
-	seq_buf_printf(seq, "on for processes%s; flush on %s:",
+	seq_buf_printf(seq, "on for processes%s%s; flush on %s:",
+		       asi_has_guest_root() ? " and guests" : "",
 		       cpu_feature_enabled(X86_FEATURE_PTI) ? ", with KPTI" : "",
 		       always ? "each entry" : "exit");
 	asi_show_flushes(seq, asi_flushes & ASI_FLUSH_CONTROL_ALL);
@@ -461,7 +473,8 @@ static void asi_show_status(struct seq_buf *seq)
 void __init asi_select_flushes(void)
 {
 	DECLARE_SEQ_BUF(status, 256);
-	u8 missing = 0, unneeded = 0;
+	u8 unneeded = ASI_FLUSH_CONTROL_ALL | ASI_FLUSH_DATA_ALL;
+	u8 missing = 0;
 	int i;
 
 	if (asi_enabled() && asi_options.flush != ASI_FLUSH_NONE) {
@@ -487,11 +500,18 @@ void __init asi_select_flushes(void)
 
 	for (i = 0; i < ASI_NR_RUNS; i++)
 		asi_policies[i] = asi_policy(i, asi_vectors(), asi_flushes & ASI_FLUSH_GUEST);
+	/* Where they have the memory of their process next to them */
+	if (!asi_has_guest_root())
+		asi_policies[ASI_RUNS_GUEST].leaks &= ~ASI_DATA_USER;
+	asi_sibling_leaks = asi_leaks_to_siblings(&asi_policies[ASI_RUNS_USER],
+						  &asi_policies[ASI_RUNS_GUEST]);
 	/* What no policy calls for */
-	if (!asi_policies[ASI_RUNS_KERNEL].steers && !asi_policies[ASI_RUNS_USER].steers)
-		unneeded |= ASI_FLUSH_CONTROL_ALL;
-	if (!asi_policies[ASI_RUNS_USER].leaks)
-		unneeded |= ASI_FLUSH_DATA_ALL;
+	for (i = 0; i < ASI_NR_RUNS; i++) {
+		if (asi_policies[i].steers)
+			unneeded &= ~ASI_FLUSH_CONTROL_ALL;
+		if (asi_policies[i].leaks)
+			unneeded &= ~ASI_FLUSH_DATA_ALL;
+	}
 	asi_flushes &= ~unneeded;
 	asi_show_missing(missing & ~unneeded);
 
@@ -509,6 +529,8 @@ void __init asi_select_flushes(void)
 	asi_no_stun_reason = asi_no_stun();
 	if (asi_enabled() && !asi_no_stun_reason) {
 		asi_released = asi_taints_released(&asi_policies[ASI_RUNS_KERNEL]);
+		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))
+			static_branch_enable(&asi_verw_siblings);
 		static_branch_enable(&asi_stuns_siblings);
 	}
 

@@ -15,6 +15,7 @@
  * @on:		use the restricted address space
  * @set:	@on was given on the command line
  * @both:	no other mitigation stands down
+ * @guests:	those of KVM have an address space apart from that of their process
  * @flush:	at transitions: what mitigations call for, nothing, or whatever this
  *		CPU knows; or that on each entry from and return to user mode
  * @stun:	SMT siblings while a CPU is unrestricted: as the system's policy for
@@ -24,6 +25,7 @@ struct asi_options {
 	bool	on;
 	bool	set;
 	bool	both;
+	bool	guests;
 	enum {
 		ASI_FLUSH_AUTO,
 		ASI_FLUSH_NONE,
@@ -65,6 +67,8 @@ DECLARE_STATIC_KEY_FALSE(asi_flush_rsb);
 DECLARE_STATIC_KEY_FALSE(asi_flush_bhb);
 DECLARE_STATIC_KEY_FALSE(asi_flush_verw);
 DECLARE_STATIC_KEY_FALSE(asi_flush_l1d);
+/* VERW, before siblings are released, where it is not what transitions flush */
+DECLARE_STATIC_KEY_FALSE(asi_verw_siblings);
 
 void asi_fill_return_buffer(void);
 

@@ -71,6 +71,10 @@
 
 #include "asi_internal.h"
 
+#ifndef XFER_TO_GUEST_MODE_WORK		/* No KVM */
+#define XFER_TO_GUEST_MODE_WORK	0
+#endif
+
 /* For asi_idle_enter() in a driver for idle states, as asi_cpu and __asi_relax() are */
 DEFINE_STATIC_KEY_FALSE_RO(asi_stuns_siblings);
 EXPORT_SYMBOL_GPL(asi_stuns_siblings);
@@ -336,7 +340,7 @@ void asi_stun_join(int cpu)
 	raw_local_irq_save(flags);
 	core->cpu[thread] = cpu;
 	core->apicid[thread] = per_cpu(x86_cpu_to_apicid, cpu);
-	if (asi_this_root() == ASI_ROOT_UNRESTRICTED)
+	if (asi_has_exited())
 		__asi_relax();
 	/* No untrusted code has run yet; an NMI leaves the bytes as they are. */
 	this_cpu_write(asi_cpu.thread, thread);

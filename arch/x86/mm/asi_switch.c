@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Address Space Isolation: transitions between the restricted and the
- * unrestricted address space.
+ * Address Space Isolation: transitions between the restricted address spaces, of
+ * processes and of guests, and the unrestricted one.
  *
  *	exit:	intent set -> siblings stunned -> control flush -> unrestricted CR3 ->
  *		data taint
  *	enter:	restricted CR3 -> data flush -> control taint -> siblings released ->
  *		intent cleared
+ *
+ * Between the two restricted ones it is the same in small: on the way from the guest's
+ * to the process's control is flushed before the root is loaded, as the memory of the
+ * process is what a guest must not get at, and on the way back data after it. That
+ * needs no intent and stuns nobody: siblings that run restricted have it all the time.
  *
  * Control-flow state that untrusted code could have trained is flushed while
  * the secrets are still unmapped. What the kernel left in the caches and
@@ -39,6 +44,7 @@
  * flushes nothing.
  */
 #include <linux/asi.h>
+#include <linux/bitfield.h>
 #include <linux/entry-common.h>
 #include <linux/instrumentation.h>
 #include <linux/jump_label.h>
@@ -66,12 +72,18 @@ EXPORT_PER_CPU_SYMBOL_GPL(asi_cpu);
 
 struct asi_policy asi_policies[ASI_NR_RUNS] __ro_after_init;
 u8 asi_released __ro_after_init;
+u8 asi_sibling_leaks __ro_after_init;
+
+/* What guests run beside: the restricted root if they are not to have their own. */
+enum asi_root asi_guest_root __ro_after_init = ASI_ROOT_GUEST;
+EXPORT_SYMBOL_FOR_KVM(asi_guest_root);
 
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_ibpb);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_rsb);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_bhb);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_verw);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_l1d);
+DEFINE_STATIC_KEY_FALSE_RO(asi_verw_siblings);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flushes_always);
 
 /*
@@ -162,18 +174,23 @@ static __always_inline bool asi_is_published(void)
 	       READ_ONCE(this_cpu_read(asi_cpu.core)->untrusted[this_cpu_read(asi_cpu.thread)]);
 }
 
-/*
- * Siblings are untrusted code. When a guest is what this CPU is to run, KVM flushes
- * later, if at all.
- */
+/* What each exit to user mode does where this is used, which is too late for siblings. */
+static __always_inline void asi_flush_siblings(void)
+{
+	if (static_branch_unlikely(&asi_verw_siblings))
+		x86_clear_cpu_buffers();
+}
+
+/* Siblings are untrusted code, whatever this CPU is to run. */
 static __always_inline void asi_flush_and_release(void)
 {
-	if (asi_taints_to_flush(this_cpu_read(asi_cpu.taints), &asi_policies[ASI_RUNS_USER]) &
-	    ASI_DATA_TAINTS) {
+	if (this_cpu_read(asi_cpu.taints) & asi_sibling_leaks) {
 		asi_flush_data();
+		asi_flush_siblings();
 		asi_untaint(ASI_DATA_TAINTS);
 		/* The process that is loaded stays within reach. */
-		asi_taint(ASI_DATA_USER);
+		if (asi_loaded_root() == ASI_ROOT_RESTRICTED)
+			asi_taint(ASI_DATA_USER);
 	}
 	asi_release();
 }
@@ -183,13 +200,15 @@ static __always_inline void asi_flush_before(enum asi_runs next)
 {
 	u8 flush = asi_taints_to_flush(this_cpu_read(asi_cpu.taints),
 				       &asi_policies[next]);
+	/* Siblings that are not stunned go on training. */
+	u8 kept = next != ASI_RUNS_KERNEL && asi_stuns() ? asi_released : 0;
 
 	if (flush & ASI_CONTROL_TAINTS)
 		asi_flush_control();
 	/* Last, as VERW is. */
 	if (flush & ASI_DATA_TAINTS)
 		asi_flush_data();
-	asi_untaint(asi_taints_flushed(flush));
+	asi_untaint(asi_taints_flushed(flush) & ~kept);
 }
 
 /*
@@ -216,6 +235,18 @@ static __always_inline void asi_write_cr3(unsigned long cr3, enum asi_root root)
 			     ~BIT(cr3 & ASI_CR3_ASID_MASK));
 }
 
+/*
+ * The kernel needs what is the process's own, or user mode is to run. A function, so
+ * that flushes.py knows.
+ */
+static noinline noinstr void asi_leave_guest_root(void)
+{
+	asi_flush_before(ASI_RUNS_PROCESS);
+	asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
+	asi_taint(asi_policies[ASI_RUNS_PROCESS].leaves);
+	asi_count(ASI_SWITCH);
+}
+
 noinstr void __asi_enter(void)
 {
 	if (this_cpu_read(asi_cpu.todo) & ASI_TODO_ENTER) {
@@ -226,10 +257,15 @@ noinstr void __asi_enter(void)
 		}
 		asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
 		asi_count(ASI_ENTER);
+	} else if (asi_loaded_root() == ASI_ROOT_GUEST) {
+		asi_leave_guest_root();
 	}
 	asi_flush_before(ASI_RUNS_USER);
 	asi_taint(asi_policies[ASI_RUNS_USER].leaves);
-	asi_release();
+	if (asi_has_stunned())
+		asi_flush_and_release();
+	else
+		asi_release();
 
 	/* Last: the way back to user mode looks at nothing else. */
 	barrier();
@@ -296,17 +332,33 @@ void asi_exit(void)
 noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 			 unsigned long address)
 {
-	bool trace;
+	bool trace, guest = asi_loaded_root() == ASI_ROOT_GUEST;
 
 	/*
 	 * Sensitive memory is simply not present. User mode cannot cause this
 	 * fault: what the CPU reads on its behalf (descriptor tables) is never
 	 * sensitive, and returning to user mode from here would not enter.
+	 *
+	 * With WRUSS the kernel writes as user mode, and faults as such.
 	 */
-	if ((error_code & ~X86_PF_WRITE) || user_mode(regs))
+	if (user_mode(regs) ||
+	    (error_code & ~(X86_PF_WRITE | (guest ? X86_PF_USER | X86_PF_SHSTK : 0))))
 		return false;
 
-	/* This is where the two spaces differ. */
+	/*
+	 * The guest root lacks what the process has for itself as well: the user half,
+	 * what it alone maps and what is exposed to it. If that does not have it either,
+	 * the retry faults again, and not here. The direct map is the same.
+	 *
+	 * LDTs are mapped: load_gs_index() changes GS around the access to them, so that
+	 * a fault there must not be retried (error_entry).
+	 */
+	if (guest && address - PAGE_OFFSET > DIRECT_MAP_PHYSMEM_END) {
+		asi_leave_guest_root();
+		return true;
+	}
+
+	/* This is where the two other spaces differ. */
 	if (address - PAGE_OFFSET > DIRECT_MAP_PHYSMEM_END &&
 	    !(address >= ASI_VMALLOC_START && address < VMALLOC_END))
 		return false;
@@ -331,7 +383,7 @@ noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 		irqentry_state_t state = irqentry_enter(regs);
 
 		instrumentation_begin();
-		trace_asi_exit(address, regs->ip, "user");
+		trace_asi_exit(address, regs->ip, guest ? "guest" : "user");
 		instrumentation_end();
 		irqentry_exit(regs, state);
 	}
@@ -341,15 +393,15 @@ noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 
 /* What an NMI-like entry has found: @todo and @taints of struct asi_cpu, and */
 #define ASI_NMI_TODO		GENMASK(1, 0)
-#define ASI_NMI_RESTRICTED	BIT(2)		/* the root */
-#define ASI_NMI_STUNNED		BIT(3)		/* siblings, for an exit that it interrupted */
-#define ASI_NMI_PUBLISHED	BIT(4)		/* untrusted code, that it interrupted */
+#define ASI_NMI_ROOT		GENMASK(3, 2)	/* enum asi_root */
+#define ASI_NMI_STUNNED		BIT(4)		/* siblings, for an exit that it interrupted */
+#define ASI_NMI_PUBLISHED	BIT(5)		/* untrusted code, that it interrupted */
 #define ASI_NMI_TAINTS_SHIFT	8
 
 static __always_inline u16 asi_nmi_state(void)
 {
 	return this_cpu_read(asi_cpu.todo) |
-	       (asi_in_restricted() ? ASI_NMI_RESTRICTED : 0) |
+	       FIELD_PREP(ASI_NMI_ROOT, asi_loaded_root()) |
 	       (asi_has_stunned() ? ASI_NMI_STUNNED : 0) |
 	       (asi_is_published() ? ASI_NMI_PUBLISHED : 0) |
 	       this_cpu_read(asi_cpu.taints) << ASI_NMI_TAINTS_SHIFT;
@@ -360,7 +412,7 @@ noinstr u16 __asi_nmi_enter(void)
 	u16 found = asi_nmi_state();
 
 	/* At no instruction of a transition are both clear. */
-	asi_check(found & (ASI_TODO_ENTER | ASI_NMI_RESTRICTED));
+	asi_check(found & (ASI_TODO_ENTER | ASI_NMI_ROOT));
 	asi_withdraw();
 	return found;
 }
@@ -372,15 +424,22 @@ noinstr u16 __asi_nmi_enter(void)
  */
 noinstr void __asi_nmi_exit(u16 found)
 {
-	if ((found & ASI_NMI_RESTRICTED) && !asi_in_restricted()) {
-		asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
+	enum asi_root root = FIELD_GET(ASI_NMI_ROOT, found), left = asi_loaded_root();
+
+	if (root != ASI_ROOT_UNRESTRICTED && left != root) {
+		asi_write_cr3(__native_read_cr3(), root);
 		asi_flush_data();
 		asi_untaint(ASI_DATA_TAINTS);
-		asi_count(ASI_ENTER);
+		if (left == ASI_ROOT_UNRESTRICTED)
+			asi_count(ASI_ENTER);
+		else
+			asi_count(ASI_SWITCH);
 	}
 	/* Only those that it has stunned by itself. */
-	if (!(found & ASI_NMI_STUNNED) && asi_has_stunned())
+	if (!(found & ASI_NMI_STUNNED) && asi_has_stunned()) {
+		asi_flush_siblings();
 		asi_release();
+	}
 	asi_taint(found >> ASI_NMI_TAINTS_SHIFT);
 
 	barrier();
@@ -408,7 +467,8 @@ noinstr void __asi_flush_always(void)
 #ifdef CONFIG_ASI_DEBUG
 noinstr void __asi_check_user_entry(void)
 {
-	asi_check(asi_in_restricted() && !this_cpu_read(asi_cpu.todo) &&
+	asi_check(asi_loaded_root() == ASI_ROOT_RESTRICTED &&
+		  !this_cpu_read(asi_cpu.todo) &&
 		  (this_cpu_read(asi_cpu.taints) & ASI_CONTROL_USER));
 }
 #endif
@@ -417,8 +477,10 @@ noinstr void __asi_check_user_entry(void)
  * asi_load_mm - switch to another mm, or to another ASID
  * @cr3: for the unrestricted root
  *
- * Stays in the kind of address space that the CPU is in, whatever the intent is: an
- * exit may be under way (kgdb loads an mm from an NMI), and its flush not done.
+ * Stays restricted or unrestricted, as the CPU is, whatever the intent is: an exit may
+ * be under way (kgdb loads an mm from an NMI), and its flush not done. Who switches
+ * while the guest root is loaded does something else next than to run that guest. It
+ * has left the guest root already if it has saved vector registers on the way.
  *
  * Context: interrupts off.
  */
@@ -427,6 +489,11 @@ void asi_load_mm(unsigned long cr3)
 	enum asi_root root = asi_in_restricted() ? ASI_ROOT_RESTRICTED :
 						   ASI_ROOT_UNRESTRICTED;
 
+	if (asi_loaded_root() == ASI_ROOT_GUEST) {
+		/* As asi_leave_guest_root() */
+		asi_flush_before(ASI_RUNS_PROCESS);
+		asi_taint(asi_policies[ASI_RUNS_PROCESS].leaves);
+	}
 	asi_write_cr3(cr3, root);
 	if (root == ASI_ROOT_RESTRICTED)
 		asi_count(ASI_SWITCH);
@@ -462,15 +529,25 @@ noinstr void asi_switch_taints(const struct mm_struct *next)
 /*
  * Taints not after it has run: the first thing then may be an NMI that exits. That
  * user mode must not be steered by what it leaves is a matter of the next return to
- * it, and so is what the kernel leaves to user mode.
+ * it, which has the restricted root to load anyway.
+ *
+ * After a VM exit that changes no root, there is nothing to be done here: no taint has
+ * been added that a guest must not see.
  */
 noinstr void __asi_enter_guest(void)
 {
-	u8 todo = this_cpu_read(asi_cpu.todo);
+	enum asi_root root = asi_guest_root;
+	bool enter = asi_has_exited();
 
-	if (todo & ASI_TODO_ENTER) {
-		asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
-		asi_count(ASI_ENTER);
+	if (enter || asi_loaded_root() != root) {
+		/* All clear means that the restricted root is loaded. */
+		this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
+		barrier();
+		asi_write_cr3(__native_read_cr3(), root);
+		if (enter)
+			asi_count(ASI_ENTER);
+		else
+			asi_count(ASI_SWITCH);
 	}
 	if (asi_has_stunned())
 		asi_flush_and_release();
@@ -478,8 +555,7 @@ noinstr void __asi_enter_guest(void)
 	asi_taint(asi_policies[ASI_RUNS_GUEST].leaves);
 
 	barrier();
-	if (todo || asi_policies[ASI_RUNS_USER].steers)
-		this_cpu_write(asi_cpu.todo, ASI_TODO_TAINT);
+	this_cpu_write(asi_cpu.todo, ASI_TODO_TAINT);
 	if (asi_stuns())
 		__asi_publish();
 }
@@ -488,6 +564,8 @@ EXPORT_SYMBOL_FOR_KVM(__asi_enter_guest);
 noinstr void __asi_leave_guest(void)
 {
 	asi_withdraw();
+	if (IS_ENABLED(CONFIG_ASI_DEBUG))
+		asi_check(asi_loaded_root() == asi_guest_root);
 }
 EXPORT_SYMBOL_FOR_KVM(__asi_leave_guest);
 
@@ -504,28 +582,34 @@ static __always_inline void asi_flush_root_later(enum asi_root root, u16 pcid)
 }
 
 /**
- * asi_flush_asid_later - flush both roots of an ASID when they are loaded next
+ * asi_flush_asid_later - flush all roots of an ASID when they are loaded next
  * @pcid: the kernel PCID of the ASID
  */
 void asi_flush_asid_later(u16 pcid)
 {
-	asi_flush_root_later(ASI_ROOT_UNRESTRICTED, pcid);
-	asi_flush_root_later(ASI_ROOT_RESTRICTED, pcid);
+	enum asi_root root;
+
+	for (root = 0; root < ASI_NR_ROOTS; root++)
+		asi_flush_root_later(root, pcid);
 }
 
 /**
- * asi_flush_other_root_later - flush the root that is not loaded when it is
+ * asi_flush_other_roots_later - flush those that are not loaded when they are
  *
  * Of the loaded ASID, whose loaded root the caller flushes itself.
  *
  * Context: interrupts off and nothing that may be traced or probed, from here
  * until that flush: what traces may exit, and then it is the wrong root.
  */
-noinstr void asi_flush_other_root_later(void)
+noinstr void asi_flush_other_roots_later(void)
 {
-	asi_flush_root_later(asi_in_restricted() ? ASI_ROOT_UNRESTRICTED :
-						   ASI_ROOT_RESTRICTED,
-			     __native_read_cr3() & ASI_CR3_ASID_MASK);
+	unsigned long cr3 = __native_read_cr3();
+	enum asi_root root;
+
+	for (root = 0; root < ASI_NR_ROOTS; root++) {
+		if (root != asi_root_of(cr3))
+			asi_flush_root_later(root, cr3 & ASI_CR3_ASID_MASK);
+	}
 }
 
 /**
@@ -538,11 +622,13 @@ noinstr void asi_flush_other_root_later(void)
  */
 void asi_cpu_reset(void)
 {
+	enum asi_root root;
+
 	this_cpu_write(asi_cpu.todo, ASI_TODO_ENTER);
 	/* The firmware has been there, at least. */
 	this_cpu_write(asi_cpu.taints, ASI_CONTROL_TAINTS | ASI_DATA_TAINTS);
-	this_cpu_write(asi_cpu.flush_pending[ASI_ROOT_UNRESTRICTED], U16_MAX);
-	this_cpu_write(asi_cpu.flush_pending[ASI_ROOT_RESTRICTED], U16_MAX);
+	for (root = 0; root < ASI_NR_ROOTS; root++)
+		this_cpu_write(asi_cpu.flush_pending[root], U16_MAX);
 }
 
 void __asi_trace_enter(void)

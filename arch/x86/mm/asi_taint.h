@@ -36,6 +36,7 @@
 /* What may run. */
 enum asi_runs {
 	ASI_RUNS_KERNEL,	/* with all memory mapped */
+	ASI_RUNS_PROCESS,	/* the kernel, with what is the process's own, after a guest */
 	ASI_RUNS_USER,
 	ASI_RUNS_GUEST,
 	ASI_NR_RUNS,
@@ -55,6 +56,7 @@ struct asi_policy {
 
 extern struct asi_policy asi_policies[ASI_NR_RUNS];
 extern u8 asi_released;			/* asi_taints_released(), if siblings are stunned */
+extern u8 asi_sibling_leaks;		/* asi_leaks_to_siblings() */
 
 /**
  * asi_policy - what follows from what the administrator wants to be protected
@@ -75,6 +77,11 @@ asi_policy(enum asi_runs runs, unsigned long vectors, bool guest_user)
 			policy.steers |= ASI_CONTROL_GUEST;
 		policy.leaves = ASI_DATA_KERNEL;
 		break;
+	case ASI_RUNS_PROCESS:
+		if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
+			policy.steers = ASI_CONTROL_GUEST;
+		policy.leaves = ASI_DATA_USER;
+		break;
 	case ASI_RUNS_USER:
 		if (guest_user)
 			policy.steers = ASI_CONTROL_GUEST;
@@ -87,6 +94,10 @@ asi_policy(enum asi_runs runs, unsigned long vectors, bool guest_user)
 		policy.leaves = ASI_CONTROL_USER | ASI_DATA_USER;
 		break;
 	case ASI_RUNS_GUEST:
+		if (vectors & (BIT(CPU_MITIGATE_GUEST_HOST) | BIT(CPU_MITIGATE_GUEST_GUEST)))
+			policy.leaks = ASI_DATA_KERNEL | ASI_DATA_OTHER;
+		if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
+			policy.leaks |= ASI_DATA_USER;
 		policy.leaves = ASI_CONTROL_GUEST | ASI_DATA_GUEST;
 		break;
 	case ASI_NR_RUNS:
@@ -135,6 +146,17 @@ static inline u8 asi_taints_released(const struct asi_policy *kernel)
 	if (kernel->steers & ASI_CONTROL_OTHER)
 		return ASI_CONTROL_OTHER;
 	return kernel->steers & ASI_CONTROL_TAINTS;
+}
+
+/*
+ * The data taints that must not be there when a CPU lets its siblings go, which may run
+ * user mode or a guest, whatever it runs itself. What it has of its own process or guest
+ * may be there at any time while they run.
+ */
+static inline u8 asi_leaks_to_siblings(const struct asi_policy *user,
+				       const struct asi_policy *guest)
+{
+	return user->leaks | (guest->leaks & ~ASI_DATA_USER);
 }
 
 #endif /* _X86_MM_ASI_TAINT_H */

@@ -22,8 +22,10 @@
 #include <linux/vmalloc.h>
 #include <linux/vmstat.h>
 
+#include <asm/apic.h>
 #include <asm/asi.h>
 #include <asm/cpu_entry_area.h>
+#include <asm/nmi.h>
 #include <asm/sections.h>
 #include <asm/set_memory.h>
 #include <asm/tlbflush.h>
@@ -98,6 +100,9 @@ static const struct {
 	{ "stun=off",		0,	 { .stun = ASI_STUN_OFF } },
 	{ "on,stun=on",		0,	 { .on = true, .set = true, .stun = ASI_STUN_ON } },
 	{ "stun=on,stun=auto",	0,	 { } },
+	{ "on,guests=on",	0,	 { .on = true, .set = true, .guests = true } },
+	{ "guests=on,guests=off", 0,	 { } },
+	{ "guests",		-EINVAL, { } },
 	{ "off,on",		0,	 { .on = true, .set = true } },
 	{ "flush=none,flush=auto", 0,	 { } },
 	{ "",			-EINVAL, { } },
@@ -126,6 +131,7 @@ static void test_parse(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, is->on, options.on, "'%s'", arg);
 		KUNIT_EXPECT_EQ_MSG(test, is->set, options.set, "'%s'", arg);
 		KUNIT_EXPECT_EQ_MSG(test, is->both, options.both, "'%s'", arg);
+		KUNIT_EXPECT_EQ_MSG(test, is->guests, options.guests, "'%s'", arg);
 		KUNIT_EXPECT_EQ_MSG(test, is->flush, options.flush, "'%s'", arg);
 		KUNIT_EXPECT_EQ_MSG(test, is->stun, options.stun, "'%s'", arg);
 	}
@@ -164,43 +170,49 @@ static void test_unsupported(struct kunit *test)
 /* All roots of all dynamic ASIDs, in all states of the pending bits. */
 static void test_cr3(struct kunit *test)
 {
+	static const unsigned long bits[ASI_NR_ROOTS] = {
+		[ASI_ROOT_RESTRICTED]	= BIT(13) | BIT(10),
+		[ASI_ROOT_GUEST]	= BIT(12) | BIT(11),
+	};
 	unsigned long pgd = 0x1234568000UL, lam = X86_CR3_LAM_U57;
-	unsigned int asid, pending;
+	unsigned int asid, pending, from, to;
 
 	for (asid = 1; asid <= TLB_NR_DYN_ASIDS; asid++) {
 		unsigned long u = pgd | lam | asid;
-		unsigned long r = asi_cr3(u, ASI_ROOT_RESTRICTED, true);
 
-		/* The roots differ in page and PCID, and in nothing else. */
-		KUNIT_EXPECT_EQ(test, r, u | BIT(13) | BIT(10));
-		KUNIT_EXPECT_EQ(test, u, asi_cr3(r, ASI_ROOT_UNRESTRICTED, true));
-		KUNIT_EXPECT_EQ(test, r, asi_cr3(r, ASI_ROOT_RESTRICTED, true));
-		KUNIT_EXPECT_EQ(test, u, asi_cr3(u, ASI_ROOT_UNRESTRICTED, true));
+		for (from = 0; from < ASI_NR_ROOTS; from++) {
+			for (to = 0; to < ASI_NR_ROOTS; to++) {
+				/* They differ in page and PCID, and in nothing else. */
+				KUNIT_EXPECT_EQ(test, u | bits[to],
+						asi_cr3(u | bits[from], to, true));
+			}
+			KUNIT_EXPECT_EQ(test, asi_root_of(u | bits[from]), from);
+		}
 
 		for (pending = 0; pending < BIT(TLB_NR_DYN_ASIDS + 1); pending++) {
 			unsigned long noflush = pending & BIT(asid) ? 0 : CR3_NOFLUSH;
 
-			unsigned long to_r, to_u;
+			/*
+			 * The TLB is kept exactly when nothing is pending. Neither where
+			 * it comes from nor NOFLUSH in it matter.
+			 */
+			for (from = 0; from < 2 * ASI_NR_ROOTS; from++) {
+				unsigned long cr3 = u | bits[from / 2] |
+						    (from % 2 ? CR3_NOFLUSH : 0);
 
-			to_r = asi_cr3_load(u, ASI_ROOT_RESTRICTED, true, pending);
-			to_u = asi_cr3_load(r, ASI_ROOT_UNRESTRICTED, true, pending);
-			/* The TLB is kept exactly when nothing is pending. */
-			KUNIT_ASSERT_EQ(test, r | noflush, to_r);
-			KUNIT_ASSERT_EQ(test, u | noflush, to_u);
-			/* Neither where it comes from nor NOFLUSH in it matter. */
-			KUNIT_ASSERT_EQ(test, to_r,
-					asi_cr3_load(r, ASI_ROOT_RESTRICTED, true, pending));
-			KUNIT_ASSERT_EQ(test, to_u,
-					asi_cr3_load(u | CR3_NOFLUSH, ASI_ROOT_UNRESTRICTED,
-						     true, pending));
+				for (to = 0; to < ASI_NR_ROOTS; to++)
+					KUNIT_ASSERT_EQ(test, u | bits[to] | noflush,
+							asi_cr3_load(cr3, to, true, pending));
+			}
 		}
 	}
 
 	/* No PCID: bit 63 would fault, and bits 11:0 are not ours. */
-	KUNIT_EXPECT_EQ(test, pgd | BIT(13),
-			asi_cr3_load(pgd, ASI_ROOT_RESTRICTED, false, 0));
-	KUNIT_EXPECT_EQ(test, pgd,
-			asi_cr3_load(pgd | BIT(13), ASI_ROOT_UNRESTRICTED, false, 0));
+	for (from = 0; from < ASI_NR_ROOTS; from++) {
+		for (to = 0; to < ASI_NR_ROOTS; to++)
+			KUNIT_EXPECT_EQ(test, pgd | (bits[to] & ~0xfff),
+					asi_cr3_load(pgd | (bits[from] & ~0xfff), to, false, 0));
+	}
 }
 
 /*
@@ -210,24 +222,29 @@ static void test_cr3(struct kunit *test)
 static void test_pcids_distinct(struct kunit *test)
 {
 	DECLARE_BITMAP(seen, 4096) = {};
-	unsigned int asid;
+	unsigned int asid, root;
 
 	for (asid = 1; asid <= TLB_NR_DYN_ASIDS; asid++) {
-		unsigned long r = asi_cr3(asid, ASI_ROOT_RESTRICTED, true) & CR3_PCID_MASK;
-		unsigned long k = r | BIT(X86_CR3_PTI_PCID_USER_BIT);
+		for (root = 0; root <= ASI_NR_ROOTS; root++) {
+			unsigned long pcid;
 
-		KUNIT_EXPECT_FALSE(test, __test_and_set_bit(asid, seen));
-		KUNIT_EXPECT_FALSE(test, __test_and_set_bit(r, seen));
-		KUNIT_EXPECT_FALSE(test, __test_and_set_bit(k, seen));
-		KUNIT_EXPECT_EQ(test, asid, r & ASI_CR3_ASID_MASK);
-		KUNIT_EXPECT_EQ(test, asid, k & ASI_CR3_ASID_MASK);
+			if (root < ASI_NR_ROOTS)
+				pcid = asi_cr3(asid, root, true);
+			else	/* KPTI */
+				pcid = asi_cr3(asid, ASI_ROOT_RESTRICTED, true) |
+				       BIT(X86_CR3_PTI_PCID_USER_BIT);
+			pcid &= CR3_PCID_MASK;
+			KUNIT_EXPECT_FALSE(test, __test_and_set_bit(pcid, seen));
+			KUNIT_EXPECT_EQ(test, asid, pcid & ASI_CR3_ASID_MASK);
+		}
 	}
 }
 
-/* What is left for later is left for the root that is not loaded, and no more. */
+/* What is left for later is left for the roots that are not loaded, and no more. */
 static void test_flush_later(struct kunit *test)
 {
-	u16 saved[ASI_NR_ROOTS], u, r, id;
+	u16 saved[ASI_NR_ROOTS], pending[ASI_NR_ROOTS], id;
+	enum asi_root loaded, root;
 	unsigned long flags;
 
 	skip_unless_on(test);
@@ -235,17 +252,55 @@ static void test_flush_later(struct kunit *test)
 	local_irq_save(flags);
 	memcpy(saved, this_cpu_ptr(&asi_cpu)->flush_pending, sizeof(saved));
 	memset(this_cpu_ptr(&asi_cpu)->flush_pending, 0, sizeof(saved));
-	asi_flush_other_root_later();
+	asi_flush_other_roots_later();
 	id = __native_read_cr3() & ASI_CR3_ASID_MASK;
-	u = this_cpu_read(asi_cpu.flush_pending[ASI_ROOT_UNRESTRICTED]);
-	r = this_cpu_read(asi_cpu.flush_pending[ASI_ROOT_RESTRICTED]);
-	if (asi_in_restricted())
-		swap(u, r);
+	loaded = asi_loaded_root();
+	memcpy(pending, this_cpu_ptr(&asi_cpu)->flush_pending, sizeof(saved));
 	memcpy(this_cpu_ptr(&asi_cpu)->flush_pending, saved, sizeof(saved));
 	local_irq_restore(flags);
 
-	KUNIT_EXPECT_EQ(test, u, 0);
-	KUNIT_EXPECT_EQ(test, r, boot_cpu_has(X86_FEATURE_PCID) ? BIT(id) : 0);
+	for (root = 0; root < ASI_NR_ROOTS; root++)
+		KUNIT_EXPECT_EQ(test, pending[root],
+				root != loaded && boot_cpu_has(X86_FEATURE_PCID) ? BIT(id) : 0);
+}
+
+/*
+ * The guest root of a process has what all restricted roots have in common: nothing of
+ * its user half, and nothing of what is mapped for it alone or exposed to it.
+ */
+static void test_guest_root(struct kunit *test)
+{
+	pgd_t *common = kernel_to_guest_pgdp(swapper_pg_dir), *guest, *restricted;
+	struct mm_struct *mm;
+	void *area;
+	int i;
+
+	skip_unless_on(test);
+	area = __vmalloc(PAGE_SIZE, GFP_KERNEL | __GFP_SENSITIVE);
+	mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, area);
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	kthread_use_mm(mm);
+	asi_expose(area, PAGE_SIZE);
+	guest = kernel_to_guest_pgdp(mm->pgd);
+
+	for (i = 0; i < PTRS_PER_PGD; i++)
+		KUNIT_EXPECT_EQ_MSG(test, pgd_val(guest[i]),
+				    i < KERNEL_PGD_BOUNDARY ? 0 : pgd_val(common[i]),
+				    "entry %d", i);
+	KUNIT_EXPECT_EQ(test, pgd_val(guest[pgd_index(ASI_LOCAL_START)]), 0);
+	KUNIT_EXPECT_EQ(test, pgd_val(guest[pgd_index((unsigned long)area)]), 0);
+	/* What a VM exit loads, where it has to be said. */
+	KUNIT_EXPECT_EQ(test, asi_root_of(asi_host_cr3(__pa(mm->pgd))), asi_guest_root);
+	/* A control: the restricted root has both. */
+	restricted = kernel_to_restricted_pgdp(mm->pgd);
+	KUNIT_EXPECT_NE(test, pgd_val(restricted[pgd_index(ASI_LOCAL_START)]), 0);
+	KUNIT_EXPECT_NE(test, pgd_val(restricted[pgd_index((unsigned long)area)]), 0);
+
+	asi_hide(area, PAGE_SIZE);
+	kthread_unuse_mm(mm);
+	vfree(area);
+	mmput(mm);
 }
 
 static DEFINE_PER_CPU(int, test_percpu);
@@ -1464,9 +1519,10 @@ static void test_taints(struct kunit *test)
 static void test_policies(struct kunit *test)
 {
 	static const char * const leaves[ASI_NR_RUNS] = {
-		[ASI_RUNS_KERNEL] = "k",
-		[ASI_RUNS_USER]	  = "Uu",
-		[ASI_RUNS_GUEST]  = "Gg",
+		[ASI_RUNS_KERNEL]  = "k",
+		[ASI_RUNS_PROCESS] = "u",
+		[ASI_RUNS_USER]	   = "Uu",
+		[ASI_RUNS_GUEST]   = "Gg",
 	};
 	static const char * const demands[ASI_NR_RUNS][NR_CPU_ATTACK_VECTORS + 1] = {
 		[ASI_RUNS_KERNEL] = {
@@ -1484,10 +1540,35 @@ static void test_policies(struct kunit *test)
 			/* guests must not steer user mode */
 			[NR_CPU_ATTACK_VECTORS]		= "G",
 		},
-		[ASI_RUNS_GUEST] = { "", "", "", "", "" },
+		[ASI_RUNS_PROCESS] = {
+			[CPU_MITIGATE_USER_KERNEL]	= "",
+			[CPU_MITIGATE_USER_USER]	= "",
+			[CPU_MITIGATE_GUEST_HOST]	= "G",
+			[CPU_MITIGATE_GUEST_GUEST]	= "",
+			[NR_CPU_ATTACK_VECTORS]		= "",
+		},
+		[ASI_RUNS_GUEST] = {
+			[CPU_MITIGATE_USER_KERNEL]	= "",
+			[CPU_MITIGATE_USER_USER]	= "",
+			[CPU_MITIGATE_GUEST_HOST]	= "kuo",
+			[CPU_MITIGATE_GUEST_GUEST]	= "ko",
+			[NR_CPU_ATTACK_VECTORS]		= "",
+		},
 	};
+	struct asi_policy user, guest;
 	unsigned long vectors;
 	int run, i;
+
+	/* Those in use */
+	if (asi_enabled()) {
+		user = asi_policies[ASI_RUNS_USER];
+		guest = asi_policies[ASI_RUNS_GUEST];
+		KUNIT_EXPECT_EQ(test, asi_sibling_leaks, asi_leaks_to_siblings(&user, &guest));
+		KUNIT_EXPECT_EQ(test, static_key_enabled(&asi_verw_siblings),
+				asi_stuns() && boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF));
+		if (!asi_has_guest_root())
+			KUNIT_EXPECT_EQ(test, guest.leaks & ASI_DATA_USER, 0);
+	}
 
 	for (run = 0; run < ASI_NR_RUNS; run++) {
 		for (vectors = 0; vectors < BIT(NR_CPU_ATTACK_VECTORS + 1); vectors++) {
@@ -1502,6 +1583,12 @@ static void test_policies(struct kunit *test)
 			KUNIT_EXPECT_EQ(test, policy.steers, all & ASI_CONTROL_TAINTS);
 			KUNIT_EXPECT_EQ(test, policy.leaks, all & ASI_DATA_TAINTS);
 			KUNIT_EXPECT_EQ(test, policy.leaves, taints_of(leaves[run]));
+
+			/* Whoever of them must not see what the kernel has had */
+			user = asi_policy(ASI_RUNS_USER, vectors, false);
+			guest = asi_policy(ASI_RUNS_GUEST, vectors, false);
+			released = vectors & ~BIT(NR_CPU_ATTACK_VECTORS) ? taints_of("ko") : 0;
+			KUNIT_EXPECT_EQ(test, asi_leaks_to_siblings(&user, &guest), released);
 
 			/* Siblings taint if the kernel must not be steered, and once. */
 			if (run != ASI_RUNS_KERNEL)
@@ -1525,10 +1612,18 @@ static bool flushes_data(void)
 	return static_key_enabled(&asi_flush_l1d) || static_key_enabled(&asi_flush_verw);
 }
 
-enum step { ENTER, TOUCH, EXIT, GUEST, RELAX, UNDO, LOAD, LOAD_NONE, LOAD_OTHER };
+enum step { ENTER, TOUCH, TOUCH_USER, EXIT, GUEST, RELAX, UNDO, LOAD, LOAD_NONE,
+	    LOAD_OTHER };
 
-/* What a guest leaves to be done, if it must not steer user mode. */
-#define TODO_GUEST	BIT(7)
+/* Whether there is something or not */
+static void touch_user(void)
+{
+	u8 byte;
+
+	pagefault_disable();
+	(void)!__copy_from_user_inatomic(&byte, (u8 __user *)PAGE_SIZE, 1);
+	pagefault_enable();
+}
 
 static void take_step(enum step step, const u8 *sensitive, struct mm_struct *mm,
 		      struct mm_struct *other)
@@ -1542,6 +1637,9 @@ static void take_step(enum step step, const u8 *sensitive, struct mm_struct *mm,
 	case TOUCH:
 		(void)READ_ONCE(*sensitive);
 		break;
+	case TOUCH_USER:
+		touch_user();
+		break;
 	case EXIT:
 		asi_exit();
 		break;
@@ -1550,7 +1648,7 @@ static void take_step(enum step step, const u8 *sensitive, struct mm_struct *mm,
 		asi_leave_guest();
 		break;
 	case RELAX:
-		if (asi_this_root() == ASI_ROOT_UNRESTRICTED)
+		if (asi_has_exited())
 			__asi_relax();
 		break;
 	case UNDO:
@@ -1581,21 +1679,37 @@ static const struct {
 	u8 todo;			/* if not what @from leaves */
 	/* Flushes control if one of these is there, for the sake of these vectors */
 	char *control_user, *control_guest, *control_vmscape;
-	char *data;
+	/* And data, for the sake of these */
+	char *data_user, *data_host, *data_guest;
 	char *leaves;
 	bool switches;
 	bool releases;
 } events[] = {
-	{ "exit", ENTER, EXIT, 0, "UO", "G", "", "", "k" },
-	{ "enter", EXIT, ENTER, ASI_TODO_ENTER, "", "", "G", "ko", "Uu", .releases = true },
-	{ "return to user mode", ENTER, ENTER, ASI_TODO_TAINT, "", "", "G", "ko", "Uu",
+	{ "exit", ENTER, EXIT, 0, "UO", "G", "", "", "", "", "k" },
+	{ "enter", EXIT, ENTER, ASI_TODO_ENTER, "", "", "G", "ko", "", "", "Uu",
 	  .releases = true },
-	{ "nothing to do", ENTER, ENTER, 0, "", "", "", "", "" },
-	{ "guest", ENTER, GUEST, 0, "", "", "", "", "Gg" },
-	{ "another process", ENTER, LOAD_OTHER, 0, "", "", "", "", "u", .switches = true },
-	{ "another process, unrestricted", EXIT, LOAD_OTHER, ASI_TODO_ENTER, "", "", "", "",
-	  "u", .switches = true },
-	{ "no process", ENTER, LOAD_NONE, 0, "", "", "", "", "" },
+	{ "return to user mode", ENTER, ENTER, ASI_TODO_TAINT, "", "", "G", "ko", "", "", "Uu",
+	  .releases = true },
+	{ "nothing to do", ENTER, ENTER, 0, "", "", "", "", "", "", "" },
+	{ "guest", ENTER, GUEST, 0, "", "", "", "", "kuo", "ko", "Gg" },
+	{ "guest, after an exit", EXIT, GUEST, ASI_TODO_ENTER, "", "", "", "", "kuo", "ko", "Gg",
+	  .releases = true },
+	{ "guest again", GUEST, GUEST, ASI_TODO_TAINT, "", "", "", "", "kuo", "ko", "Gg" },
+	{ "exit after a guest", GUEST, EXIT, ASI_TODO_TAINT, "UO", "G", "", "", "", "", "k" },
+	{ "user memory after a guest", GUEST, TOUCH_USER, ASI_TODO_TAINT,
+	  "", "G", "", "", "", "", "u" },
+	{ "user mode after a guest", GUEST, ENTER, ASI_TODO_TAINT, "", "G", "G", "ko", "", "",
+	  "Uu", .releases = true },
+	{ "user memory", ENTER, TOUCH_USER, 0, "", "", "", "", "", "", "" },
+	{ "another process", ENTER, LOAD_OTHER, 0, "", "", "", "", "", "", "u",
+	  .switches = true },
+	{ "another process, unrestricted", EXIT, LOAD_OTHER, ASI_TODO_ENTER, "", "", "",
+	  "", "", "", "u", .switches = true },
+	{ "another process after a guest", GUEST, LOAD_OTHER, ASI_TODO_TAINT, "", "G", "",
+	  "", "", "", "u", .switches = true },
+	{ "no process after a guest", GUEST, LOAD_NONE, ASI_TODO_TAINT, "", "G", "",
+	  "", "", "", "u" },
+	{ "no process", ENTER, LOAD_NONE, 0, "", "", "", "", "", "", "" },
 };
 
 #define NR_VECTOR_SETS	BIT(NR_CPU_ATTACK_VECTORS + 1)
@@ -1631,10 +1745,13 @@ static void try_event(int event, struct outcome *outcomes, struct mm_struct *mm,
 }
 
 static void check_event(struct kunit *test, int event, unsigned long vectors,
-			u8 released, const struct outcome *outcomes)
+			u8 released, u8 siblings, const struct outcome *outcomes)
 {
+	/* What siblings train stays, but where they are stunned. */
+	u8 kept = asi_stuns() && events[event].event != EXIT ? released : 0;
 	u8 control = 0, data = 0, steered, leaked;
 	unsigned int taints;
+	bool twice;
 
 	if (vectors & BIT(CPU_MITIGATE_USER_KERNEL))
 		control |= taints_of(events[event].control_user);
@@ -1643,7 +1760,16 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 	if (vectors & BIT(NR_CPU_ATTACK_VECTORS))
 		control |= taints_of(events[event].control_vmscape);
 	if (vectors & (BIT(CPU_MITIGATE_USER_KERNEL) | BIT(CPU_MITIGATE_USER_USER)))
-		data |= taints_of(events[event].data);
+		data |= taints_of(events[event].data_user);
+	if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
+		data |= taints_of(events[event].data_host);
+	if (vectors & BIT(CPU_MITIGATE_GUEST_GUEST))
+		data |= taints_of(events[event].data_guest);
+	if (events[event].releases && events[event].from == EXIT && asi_stuns())
+		data |= siblings;
+	/* Leaving the guest root, and again as what stays may be of a guest */
+	twice = events[event].from == GUEST && events[event].event == ENTER &&
+		vectors & BIT(NR_CPU_ATTACK_VECTORS) && kept & taints_of("G");
 
 	for (taints = 0; taints < BIT(NR_TAINTS); taints++) {
 		u8 expected = taints;
@@ -1652,14 +1778,15 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 		leaked = taints & data ? taints_of("kugo") : 0;
 		if (events[event].switches)
 			expected = asi_taints_switched(expected);
-		expected &= ~(steered | leaked);
+		expected &= ~((steered & ~kept) | leaked);
 		expected |= taints_of(events[event].leaves);
 		if (events[event].releases && asi_stuns())
 			expected |= released;
 
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].taints, expected,
 				    "%s, %x, %lx", events[event].name, taints, vectors);
-		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].control, steered && flushes_control(),
+		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].control,
+				    steered && flushes_control() ? 1 + twice : 0,
 				    "%s, %x, %lx", events[event].name, taints, vectors);
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].data, leaked && flushes_data(),
 				    "%s, %x, %lx", events[event].name, taints, vectors);
@@ -1669,7 +1796,7 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 static void test_all_taints(struct kunit *test)
 {
 	struct asi_policy policies[ASI_NR_RUNS];
-	u8 released, as_is = asi_released;
+	u8 released, as_is = asi_released, siblings, leaks_as_is = asi_sibling_leaks;
 	struct mm_struct *mm, *other;
 	struct outcome *outcomes;
 	unsigned long vectors;
@@ -1678,6 +1805,8 @@ static void test_all_taints(struct kunit *test)
 	skip_unless_on(test);
 	if (static_key_enabled(&asi_flushes_always))
 		kunit_skip(test, "flushes always");
+	if (!asi_has_guest_root())
+		kunit_skip(test, "guests have no address space of their own");
 	/* And while there is no user mode that they are for. */
 	if (system_state >= SYSTEM_FREEING_INITMEM)
 		kunit_skip(test, "policies cannot be changed any more");
@@ -1699,11 +1828,15 @@ static void test_all_taints(struct kunit *test)
 				asi_policies[run] = asi_policy(run, vectors, vmscape);
 			released = asi_taints_released(&asi_policies[ASI_RUNS_KERNEL]);
 			asi_released = released;
+			siblings = asi_leaks_to_siblings(&asi_policies[ASI_RUNS_USER],
+							 &asi_policies[ASI_RUNS_GUEST]);
+			asi_sibling_leaks = siblings;
 			try_event(event, outcomes, mm, other);
 			memcpy(asi_policies, policies, sizeof(policies));
 			asi_released = as_is;
+			asi_sibling_leaks = leaks_as_is;
 			preempt_enable();
-			check_event(test, event, vectors, released, outcomes);
+			check_event(test, event, vectors, released, siblings, outcomes);
 		}
 	}
 	kthread_unuse_mm(mm);
@@ -1719,14 +1852,16 @@ static void test_taints_of_transitions(struct kunit *test)
 		char *taints;		/* after it */
 		u8 todo;
 		bool control, data;	/* flushed meanwhile */
-		char *stunned;		/* taints, if siblings were and are released */
 	} steps[] = {
 		{ ENTER,	"Uu",	0,			false,	true  },
 		{ TOUCH,	"ku",	ASI_TODO_ENTER,		true,	false },
 		{ EXIT,		"ku",	ASI_TODO_ENTER,		false,	false },
 		{ ENTER,	"Uu",	0,			false,	true  },
-		{ GUEST,	"UGug",	TODO_GUEST,		false,	false },
-		{ EXIT,		"kug",	ASI_TODO_ENTER | TODO_GUEST, true, false },
+		{ GUEST,	"UGg",	ASI_TODO_TAINT,		false,	true  },
+		{ GUEST,	"UGg",	ASI_TODO_TAINT,		false,	false },
+		{ TOUCH_USER,	"ug",	ASI_TODO_TAINT,		true,	false },
+		{ GUEST,	"Gg",	ASI_TODO_TAINT,		false,	true  },
+		{ EXIT,		"kg",	ASI_TODO_ENTER | ASI_TODO_TAINT, true, false },
 		{ LOAD_OTHER,	"kou",	ASI_TODO_ENTER | ASI_TODO_TAINT, false,	false },
 		{ ENTER,	"Uu",	0,			false,	true  },
 		{ LOAD,		"Oou",	ASI_TODO_TAINT,		false,	false },
@@ -1737,26 +1872,33 @@ static void test_taints_of_transitions(struct kunit *test)
 		{ LOAD_NONE,	"UOu",	0,			false,	false },
 		{ UNDO,		"ku",	ASI_TODO_ENTER,		true,	false },
 		{ LOAD,		"ku",	ASI_TODO_ENTER,		false,	false },
-		{ GUEST,	"Gkug",	ASI_TODO_TAINT,		false,	false, "Gug" },
-		{ LOAD_NONE,	"Gkug",	ASI_TODO_TAINT,		false,	false, "Gug" },
-		{ EXIT,		"kug",	ASI_TODO_ENTER | ASI_TODO_TAINT, true, false },
+		{ GUEST,	"Gg",	ASI_TODO_TAINT,		false,	true  },
+		{ ENTER,	"Uug",	0,			true,	false },
+		{ GUEST,	"UGg",	ASI_TODO_TAINT,		false,	true  },
+		{ LOAD_NONE,	"ug",	ASI_TODO_TAINT,		true,	false },
+		{ ENTER,	"Uug",	0,			false,	false },
+		{ EXIT,		"kug",	ASI_TODO_ENTER,		true,	false },
 		{ RELAX,	"u",	ASI_TODO_TAINT,		false,	true  },
 		{ LOAD_OTHER,	"ou",	ASI_TODO_TAINT,		false,	false },
 		{ ENTER,	"Uu",	0,			false,	true  },
 		{ RELAX,	"Uu",	0,			false,	false },
 		{ EXIT,		"ku",	ASI_TODO_ENTER,		true,	false },
-		{ GUEST,	"Gkug",	ASI_TODO_TAINT,		false,	false, "Gug" },
+		{ GUEST,	"Gg",	ASI_TODO_TAINT,		false,	true  },
 	};
-	u8 taints[ARRAY_SIZE(steps)], todo[ARRAY_SIZE(steps)], expected, released = 0;
-	bool restricted[ARRAY_SIZE(steps)], stunned[ARRAY_SIZE(steps)], undone = false;
+	u8 taints[ARRAY_SIZE(steps)], todo[ARRAY_SIZE(steps)], released = 0;
+	enum asi_root root[ARRAY_SIZE(steps)], expected = ASI_ROOT_UNRESTRICTED;
+	bool stunned[ARRAY_SIZE(steps)];
 	int flushed[ARRAY_SIZE(steps) + 1][2], i;
 	struct mm_struct *mm, *other;
 	struct page *page;
 
 	skip_unless_on(test);
 	if (asi_policies[ASI_RUNS_KERNEL].steers != ASI_CONTROL_TAINTS ||
-	    !asi_policies[ASI_RUNS_USER].leaks)
+	    !asi_policies[ASI_RUNS_USER].leaks ||
+	    asi_policies[ASI_RUNS_GUEST].leaks != taints_of("kuo"))
 		kunit_skip(test, "not all attack vectors are mitigated");
+	if (!asi_has_guest_root())
+		kunit_skip(test, "guests have no address space of their own");
 	page = alloc_page(GFP_HIGHUSER_MOVABLE);
 	mm = mm_alloc();
 	other = mm_alloc();
@@ -1777,7 +1919,7 @@ static void test_taints_of_transitions(struct kunit *test)
 		take_step(steps[i].step, page_address(page), mm, other);
 		taints[i] = this_cpu_read(asi_cpu.taints);
 		todo[i] = this_cpu_read(asi_cpu.todo);
-		restricted[i] = asi_in_restricted();
+		root[i] = asi_loaded_root();
 		stunned[i] = asi_has_stunned();
 	}
 	/* Of @other the scheduler knows nothing, and it is freed. */
@@ -1789,35 +1931,29 @@ static void test_taints_of_transitions(struct kunit *test)
 	__free_page(page);
 
 	for (i = 0; i < ARRAY_SIZE(steps); i++) {
-		char *expect = steps[i].taints;
-		bool flush = steps[i].data;
-
-		if (asi_stuns() && steps[i].stunned) {
-			expect = steps[i].stunned;
-			flush = steps[i].step == GUEST;
-		}
 		/* Siblings taint while they are not stunned. */
-		if (steps[i].control)
-			released = 0;
-		else if (!(steps[i].todo & ASI_TODO_ENTER))
+		if (!(steps[i].todo & ASI_TODO_ENTER))
 			released = asi_released;
-		KUNIT_EXPECT_EQ_MSG(test, taints[i], taints_of(expect) | released,
+		else if (steps[i].control)
+			released = 0;
+		KUNIT_EXPECT_EQ_MSG(test, taints[i], taints_of(steps[i].taints) | released,
 				    "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][0] - flushed[i][0],
 				    steps[i].control && flushes_control(), "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][1] - flushed[i][1],
-				    flush && flushes_data(), "step %d", i);
-		expected = steps[i].todo & ~TODO_GUEST;
-		if ((steps[i].todo & TODO_GUEST) && asi_policies[ASI_RUNS_USER].steers)
-			expected |= ASI_TODO_TAINT;
-		KUNIT_EXPECT_EQ_MSG(test, todo[i], expected, "step %d", i);
-
-		/* Who loads an mm neither enters nor exits. */
-		undone = steps[i].step == UNDO || (undone && steps[i].step > UNDO);
-		KUNIT_EXPECT_EQ_MSG(test, restricted[i],
-				    undone || !(expected & ASI_TODO_ENTER), "step %d", i);
+				    steps[i].data && flushes_data(), "step %d", i);
+		KUNIT_EXPECT_EQ_MSG(test, todo[i], steps[i].todo, "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, stunned[i],
-				    asi_stuns() && (expected & ASI_TODO_ENTER), "step %d", i);
+				    asi_stuns() && (steps[i].todo & ASI_TODO_ENTER), "step %d", i);
+
+		/* Who loads an mm neither enters nor exits, but does not run the guest. */
+		if (steps[i].step == GUEST)
+			expected = asi_guest_root;
+		else if (steps[i].step == TOUCH || steps[i].step == EXIT)
+			expected = ASI_ROOT_UNRESTRICTED;
+		else if (steps[i].step < LOAD || expected == ASI_ROOT_GUEST)
+			expected = ASI_ROOT_RESTRICTED;
+		KUNIT_EXPECT_EQ_MSG(test, root[i], expected, "step %d", i);
 	}
 }
 
@@ -1904,59 +2040,75 @@ static void test_let_go(struct kunit *test)
 
 /*
  * The NMI-like entries put back what they found, at each step of a transition
- * that they can interrupt: { root, intent } before, in between, after.
+ * that they can interrupt, whatever they touch: nothing, sensitive memory, user memory.
  */
 static void test_nmi_restores(struct kunit *test)
 {
 	struct page *page = alloc_page(GFP_HIGHUSER_MOVABLE);
 	static const struct {
-		bool restricted, unrestricted;
+		enum asi_root root;
+		u8 todo;
 	} found[] = {
-		{ true, false },	/* restricted, or user mode */
-		{ true, true },		/* exit or enter under way */
-		{ false, true },	/* unrestricted */
+		{ ASI_ROOT_RESTRICTED, 0 },			/* or user mode */
+		{ ASI_ROOT_RESTRICTED, ASI_TODO_ENTER },	/* exit or enter under way */
+		{ ASI_ROOT_UNRESTRICTED, ASI_TODO_ENTER },
+		{ ASI_ROOT_GUEST, ASI_TODO_TAINT },		/* about to run one, or back */
+		{ ASI_ROOT_GUEST, ASI_TODO_ENTER | ASI_TODO_TAINT },
 	};
-	int i, touch;
+	enum { NOTHING, SENSITIVE, USER, NR_TOUCHED } touch;
+	struct mm_struct *mm;
+	int i;
 
 	skip_unless_on(test);
+	mm = mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	kthread_use_mm(mm);
 
 	for (i = 0; i < ARRAY_SIZE(found); i++) {
-		for (touch = 0; touch < 2; touch++) {
+		bool unrestricted = found[i].todo & ASI_TODO_ENTER;
+
+		for (touch = 0; touch < NR_TOUCHED; touch++) {
+			enum asi_root root, inside, expected = found[i].root;
+			u8 taints, todo, thread, stunned[2], untrusted[2];
 			struct asi_core *core;
-			bool restricted, unrestricted, inside, same, published;
 			unsigned long flags, cr2;
-			u8 taints, todo = found[i].unrestricted ? ASI_TODO_ENTER : 0;
-			u8 thread, stunned[2], untrusted[2];
+			bool same, published;
 			u16 nmi;
 
+			if (found[i].root == ASI_ROOT_GUEST && !asi_has_guest_root())
+				continue;
 			local_irq_save(flags);
 			core = this_cpu_read(asi_cpu.core);
 			thread = this_cpu_read(asi_cpu.thread);
 			asi_exit();
-			if (found[i].restricted)
+			if (found[i].root == ASI_ROOT_RESTRICTED)
 				asi_enter();
-			if (found[i].unrestricted)
+			else if (found[i].root == ASI_ROOT_GUEST)
+				asi_enter_guest();
+			if (unrestricted)
 				asi_withdraw();
 			published = core->untrusted[thread];
 			/* It is the first thing that an exit does after the intent. */
-			core->unrestricted[thread] = asi_stuns() && found[i].unrestricted;
-			this_cpu_write(asi_cpu.todo, todo);
+			core->unrestricted[thread] = asi_stuns() && unrestricted;
+			this_cpu_write(asi_cpu.todo, found[i].todo);
 			taints = this_cpu_read(asi_cpu.taints);
 			native_write_cr2(0x1234);
 
 			cr2 = asi_save_cr2();
 			nmi = asi_nmi_enter();
-			if (touch)
+			if (touch == SENSITIVE)
 				(void)READ_ONCE(*(u8 *)page_address(page));
-			inside = asi_in_restricted();
+			else if (touch == USER)
+				touch_user();
+			inside = asi_loaded_root();
 			stunned[0] = core->unrestricted[thread];
 			untrusted[0] = core->untrusted[thread];
 			asi_nmi_exit(nmi);
 			asi_restore_cr2(cr2);
 
-			restricted = asi_in_restricted();
-			unrestricted = asi_this_root() == ASI_ROOT_UNRESTRICTED;
+			root = asi_loaded_root();
+			todo = this_cpu_read(asi_cpu.todo);
 			same = this_cpu_read(asi_cpu.taints) == taints;
 			cr2 = native_read_cr2();
 			stunned[1] = core->unrestricted[thread];
@@ -1966,32 +2118,119 @@ static void test_nmi_restores(struct kunit *test)
 			this_cpu_write(asi_cpu.todo, ASI_TODO_ENTER);
 			local_irq_restore(flags);
 
-			KUNIT_EXPECT_EQ(test, inside, !touch && found[i].restricted);
-			KUNIT_EXPECT_EQ(test, restricted, found[i].restricted);
-			KUNIT_EXPECT_EQ(test, unrestricted, found[i].unrestricted);
+			if (touch == SENSITIVE)
+				expected = ASI_ROOT_UNRESTRICTED;
+			else if (touch == USER && expected == ASI_ROOT_GUEST)
+				expected = ASI_ROOT_RESTRICTED;
+			KUNIT_EXPECT_EQ(test, inside, expected);
+			KUNIT_EXPECT_EQ(test, root, found[i].root);
+			KUNIT_EXPECT_EQ(test, todo, found[i].todo);
 			KUNIT_EXPECT_TRUE(test, same);
 			KUNIT_EXPECT_EQ(test, cr2, 0x1234);
 
-			KUNIT_EXPECT_EQ(test, published,
-					asi_stuns() && !found[i].unrestricted);
+			KUNIT_EXPECT_EQ(test, published, asi_stuns() && !unrestricted);
 			KUNIT_EXPECT_EQ(test, untrusted[0], 0);
 			KUNIT_EXPECT_EQ(test, untrusted[1], published);
 			KUNIT_EXPECT_EQ(test, stunned[0],
-					asi_stuns() && (touch || found[i].unrestricted));
-			KUNIT_EXPECT_EQ(test, stunned[1],
-					asi_stuns() && found[i].unrestricted);
+					asi_stuns() && (touch == SENSITIVE || unrestricted));
+			KUNIT_EXPECT_EQ(test, stunned[1], asi_stuns() && unrestricted);
 		}
 	}
+	kthread_unuse_mm(mm);
+	mmput(mm);
 	__free_page(page);
+}
+
+/* Of the CPU that expects one, or -1 */
+static int nmi_cpu = -1;
+static unsigned int nmis;
+
+static int count_nmi(unsigned int reason, struct pt_regs *regs)
+{
+	if (READ_ONCE(nmi_cpu) != raw_smp_processor_id())
+		return NMI_DONE;
+	WRITE_ONCE(nmis, nmis + 1);
+	return NMI_HANDLED;
+}
+
+/*
+ * With KPTI the guest root looks like that of user mode at first glance to what may
+ * interrupt anything (paranoid_entry), an NMI for instance.
+ */
+static void test_paranoid_entry(struct kunit *test)
+{
+	unsigned int violations, i;
+	unsigned long flags;
+	enum asi_root root;
+	bool pending;
+	u16 id;
+
+	skip_unless_on(test);
+	if (!asi_has_guest_root())
+		kunit_skip(test, "guests have no address space of their own");
+
+	KUNIT_ASSERT_EQ(test, register_nmi_handler(NMI_LOCAL, count_nmi, 0, "asi_test"), 0);
+	local_irq_save(flags);
+	nmis = 0;
+	WRITE_ONCE(nmi_cpu, smp_processor_id());
+	enter();
+	asi_enter_guest();
+	asi_leave_guest();
+	/* Nor is a flush of the user root done that is to be done on the way there. */
+	id = __native_read_cr3() & ASI_CR3_ASID_MASK;
+	this_cpu_or(cpu_tlbstate.user_pcid_flush_mask, BIT(id));
+	violations = this_cpu_read(asi_cpu.violations);
+	apic->send_IPI(smp_processor_id(), NMI_VECTOR);
+	for (i = 0; i < 1000000 && !READ_ONCE(nmis); i++)
+		cpu_relax();
+	violations = this_cpu_read(asi_cpu.violations) - violations;
+	pending = this_cpu_read(cpu_tlbstate.user_pcid_flush_mask) & BIT(id);
+	root = asi_loaded_root();
+	asi_exit();
+	WRITE_ONCE(nmi_cpu, -1);
+	local_irq_restore(flags);
+	unregister_nmi_handler(NMI_LOCAL, "asi_test");
+
+	KUNIT_EXPECT_GE(test, nmis, 1);
+	KUNIT_EXPECT_EQ(test, violations, 0);
+	KUNIT_EXPECT_EQ(test, root, ASI_ROOT_GUEST);
+	KUNIT_EXPECT_TRUE(test, pending);
+}
+
+/* What is left for later for an ASID, and for a CPU that comes up, is so for all roots. */
+static void test_flush_all_later(struct kunit *test)
+{
+	u16 asid[ASI_NR_ROOTS], reset[ASI_NR_ROOTS];
+	struct asi_cpu saved;
+	enum asi_root root;
+	unsigned long flags;
+
+	skip_unless_on(test);
+	local_irq_save(flags);
+	saved = *this_cpu_ptr(&asi_cpu);
+	memset(this_cpu_ptr(&asi_cpu)->flush_pending, 0, sizeof(asid));
+	asi_flush_asid_later(3);
+	memcpy(asid, this_cpu_ptr(&asi_cpu)->flush_pending, sizeof(asid));
+	asi_cpu_reset();
+	memcpy(reset, this_cpu_ptr(&asi_cpu)->flush_pending, sizeof(reset));
+	*this_cpu_ptr(&asi_cpu) = saved;
+	local_irq_restore(flags);
+
+	for (root = 0; root < ASI_NR_ROOTS; root++) {
+		KUNIT_EXPECT_EQ(test, asid[root], boot_cpu_has(X86_FEATURE_PCID) ? BIT(3) : 0);
+		KUNIT_EXPECT_EQ(test, reset[root], U16_MAX);
+	}
 }
 
 /* Faults that are not ASI's go the usual way. */
 static void test_fault_rejects(struct kunit *test)
 {
 	struct pt_regs kernel = { .cs = __KERNEL_CS }, user = { .cs = __USER_CS };
+	const unsigned long lacks[] = { 0x1000, ASI_LOCAL_START, ASI_VMALLOC_START };
 	struct page *page = alloc_page(GFP_HIGHUSER_MOVABLE);
 	unsigned long addr, flags;
 	bool ok;
+	int i;
 
 	skip_unless_on(test);
 	KUNIT_ASSERT_NOT_NULL(test, page);
@@ -2018,6 +2257,32 @@ static void test_fault_rejects(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, TRY(&kernel, 0, VMALLOC_END + 1));
 	KUNIT_EXPECT_FALSE(test, TRY(&kernel, 0, PAGE_OFFSET - 1));
 #undef TRY
+
+	/* With the guest root loaded, what that lacks is looked for in the restricted one. */
+	if (asi_has_guest_root()) {
+		local_irq_save(flags);
+		enter();
+		asi_enter_guest();
+		asi_leave_guest();
+		KUNIT_EXPECT_FALSE(test, asi_fault(&kernel, X86_PF_PROT, 0x1000));
+		KUNIT_EXPECT_FALSE(test, asi_fault(&user, X86_PF_USER, 0x1000));
+		KUNIT_EXPECT_EQ(test, asi_loaded_root(), ASI_ROOT_GUEST);
+		KUNIT_EXPECT_TRUE(test, asi_fault(&kernel, X86_PF_WRITE | X86_PF_USER |
+						  X86_PF_SHSTK, 0x1000));
+		KUNIT_EXPECT_EQ(test, asi_loaded_root(), ASI_ROOT_RESTRICTED);
+		for (i = 0; i < ARRAY_SIZE(lacks); i++) {
+			asi_enter_guest();
+			asi_leave_guest();
+			KUNIT_EXPECT_TRUE(test, asi_fault(&kernel, 0, lacks[i]));
+			KUNIT_EXPECT_EQ(test, asi_loaded_root(), ASI_ROOT_RESTRICTED);
+		}
+		KUNIT_EXPECT_FALSE(test, asi_fault(&kernel, 0, 0x1000));
+		asi_enter_guest();
+		asi_leave_guest();
+		KUNIT_EXPECT_TRUE(test, asi_fault(&kernel, 0, addr));
+		KUNIT_EXPECT_EQ(test, asi_loaded_root(), ASI_ROOT_UNRESTRICTED);
+		local_irq_restore(flags);
+	}
 	/* Not restricted: a fault there is somebody's bug. */
 	asi_exit();
 	KUNIT_EXPECT_FALSE(test, asi_fault(&kernel, 0, addr));
@@ -2030,6 +2295,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_cr3),
 	KUNIT_CASE(test_pcids_distinct),
 	KUNIT_CASE(test_flush_later),
+	KUNIT_CASE(test_guest_root),
 	KUNIT_CASE(test_nonsensitive_kinds),
 	KUNIT_CASE(test_sensitive_kinds),
 	KUNIT_CASE(test_sensitive_kinds_unmarked),
@@ -2068,6 +2334,8 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_borrowed_mm),
 	KUNIT_CASE(test_let_go),
 	KUNIT_CASE(test_nmi_restores),
+	KUNIT_CASE(test_paranoid_entry),
+	KUNIT_CASE(test_flush_all_later),
 	KUNIT_CASE(test_fault_rejects),
 	{}
 };

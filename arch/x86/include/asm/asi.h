@@ -7,14 +7,18 @@
  * say which of them is loaded:
  *
  *   00  unrestricted        everything the kernel can map, as without ASI
- *   01  (not used)
- *   10  restricted          nonsensitive kernel memory, and the user half
+ *   01  guest               nonsensitive kernel memory, and nothing else
+ *   10  restricted          the same, and what is the process's own
  *   11  KPTI user           what user mode runs on when KPTI is on as well
  *
  * Seen from the restricted root, bit 12 is what KPTI knows as "the user page
  * table bit", so KPTI's entry and exit macros move between restricted and user
- * without knowing about ASI. With PCID, bit 10 of CR3 follows bit 13, as bit 11
- * follows bit 12.
+ * without knowing about ASI. Those that may find any root look at bit 13 as well,
+ * or they would take the guest root for a user one. With PCID, bit 10 of CR3
+ * follows bit 13, as bit 11 follows bit 12.
+ *
+ * The guest root is that of KVM, from before a VM entry on until the host needs more
+ * than the kernel's own memory to handle the exit.
  */
 #ifndef _ASM_X86_ASI_H
 #define _ASM_X86_ASI_H
@@ -44,8 +48,12 @@ struct pt_regs;
 
 #ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
 
+#define ASI_CR3_GUEST		BIT(PAGE_SHIFT)
 #define ASI_CR3_RESTRICTED	BIT(PAGE_SHIFT + 1)
+#define ASI_CR3_ROOT_MASK	(ASI_CR3_GUEST | ASI_CR3_RESTRICTED)
+#define ASI_CR3_PCID_GUEST	BIT(X86_CR3_PTI_PCID_USER_BIT)
 #define ASI_CR3_PCID_RESTRICTED	BIT(X86_CR3_ASI_PCID_BIT)
+#define ASI_CR3_PCID_MASK	(ASI_CR3_PCID_GUEST | ASI_CR3_PCID_RESTRICTED)
 #define ASI_CR3_ASID_MASK	(ASI_CR3_PCID_RESTRICTED - 1)
 
 /*
@@ -69,6 +77,7 @@ struct pt_regs;
 enum asi_root {
 	ASI_ROOT_UNRESTRICTED,
 	ASI_ROOT_RESTRICTED,
+	ASI_ROOT_GUEST,
 	ASI_NR_ROOTS,
 };
 
@@ -108,12 +117,13 @@ struct asi_core {
  * struct asi_cpu - one CPU's ASI state; changed with interrupts off
  * @todo:		ASI_TODO_ENTER is the intent: set before anything of an
  *			exit happens, cleared after everything of an enter has.
- *			Clear means that the restricted root is loaded and what
- *			the kernel has left is flushed. Set with the restricted
- *			root loaded is legal (a transition is under way, or was
- *			overtaken by a read-modify-write of CR3): the next access
- *			to sensitive memory exits again. ASI_TODO_TAINT: another
- *			process has been loaded, data may have to be flushed
+ *			Set with another root than the unrestricted one loaded is
+ *			legal (a transition is under way, or was overtaken by a
+ *			read-modify-write of CR3): the next access to sensitive
+ *			memory exits again. ASI_TODO_TAINT: another process has
+ *			been loaded, data may have to be flushed, or the guest root
+ *			is loaded. All clear means that the restricted root is, and
+ *			what the kernel has left is flushed
  * @taints:		what has happened since the last flushes, see asi_taint.h;
  *			those of user mode are there while @todo is clear
  * @thread:		which thread of @core this is
@@ -148,12 +158,24 @@ static __always_inline bool asi_enabled(void)
 static __always_inline unsigned long
 asi_cr3(unsigned long cr3, enum asi_root root, bool pcid)
 {
-	unsigned long bits = ASI_CR3_RESTRICTED;
+	unsigned long mask = ASI_CR3_ROOT_MASK, bits = 0;
 
 	if (pcid)
-		bits |= ASI_CR3_PCID_RESTRICTED;
+		mask |= ASI_CR3_PCID_MASK;
+	if (root == ASI_ROOT_RESTRICTED)
+		bits = ASI_CR3_RESTRICTED | ASI_CR3_PCID_RESTRICTED;
+	else if (root == ASI_ROOT_GUEST)
+		bits = ASI_CR3_GUEST | ASI_CR3_PCID_GUEST;
 
-	return root == ASI_ROOT_RESTRICTED ? cr3 | bits : cr3 & ~bits;
+	return (cr3 & ~mask) | (bits & mask);
+}
+
+/* The kernel root that @cr3 is a value for. */
+static __always_inline enum asi_root asi_root_of(unsigned long cr3)
+{
+	if (cr3 & ASI_CR3_RESTRICTED)
+		return ASI_ROOT_RESTRICTED;
+	return cr3 & ASI_CR3_GUEST ? ASI_ROOT_GUEST : ASI_ROOT_UNRESTRICTED;
 }
 
 /*
@@ -172,16 +194,21 @@ asi_cr3_load(unsigned long cr3, enum asi_root root, bool pcid, u16 pending)
 }
 
 /* Context: interrupts off, noinstr. */
-static __always_inline bool asi_in_restricted(void)
+static __always_inline enum asi_root asi_loaded_root(void)
 {
-	return __native_read_cr3() & ASI_CR3_RESTRICTED;
+	return asi_root_of(__native_read_cr3());
 }
 
-/* The root that this CPU means to be in; see @todo above. */
-static __always_inline enum asi_root asi_this_root(void)
+/* Is sensitive memory unmapped, by whichever root? The same context. */
+static __always_inline bool asi_in_restricted(void)
 {
-	return this_cpu_read(asi_cpu.todo) & ASI_TODO_ENTER ?
-		ASI_ROOT_UNRESTRICTED : ASI_ROOT_RESTRICTED;
+	return __native_read_cr3() & ASI_CR3_ROOT_MASK;
+}
+
+/* Does this CPU mean to be unrestricted? See @todo above. */
+static __always_inline bool asi_has_exited(void)
+{
+	return this_cpu_read(asi_cpu.todo) & ASI_TODO_ENTER;
 }
 
 /* CR3 without what a transition changes, to compare with what mm code expects. */
@@ -198,9 +225,7 @@ static inline unsigned long asi_current_cr3(unsigned long cr3)
 {
 	if (!asi_enabled())
 		return cr3;
-	return asi_cr3(cr3, asi_in_restricted() ? ASI_ROOT_RESTRICTED :
-						  ASI_ROOT_UNRESTRICTED,
-		       cpu_feature_enabled(X86_FEATURE_PCID));
+	return asi_cr3(cr3, asi_loaded_root(), cpu_feature_enabled(X86_FEATURE_PCID));
 }
 
 DECLARE_STATIC_KEY_FALSE(asi_stuns_siblings);
@@ -297,7 +322,7 @@ static __always_inline void asi_from_user_mode(void)
 /* The tracepoint of asi_enter(), called where RCU still watches. */
 static inline void asi_trace_enter(void)
 {
-	if (asi_enabled() && unlikely(asi_this_root() == ASI_ROOT_UNRESTRICTED))
+	if (asi_enabled() && unlikely(asi_has_exited()))
 		__asi_trace_enter();
 }
 
@@ -337,9 +362,9 @@ static __always_inline void asi_nmi_exit(u16 found)
 /**
  * asi_enter_guest - the process that is loaded is about to run a guest
  *
- * Goes back to the restricted address space. Nothing between this and the VM entry
- * may touch sensitive memory: the exit would flush, and the guest run without a
- * taint. The VM exit has to load the restricted root, see asi_host_cr3().
+ * Goes to the address space for guests. Nothing between this and the VM entry may
+ * touch sensitive memory, or what is the process's own: the guest would run without a
+ * taint, or beside its VMM. The VM exit has to load the guest root, see asi_host_cr3().
  *
  * Context: noinstr, interrupts off.
  */
@@ -356,6 +381,14 @@ static __always_inline void asi_leave_guest(void)
 		__asi_leave_guest();
 }
 
+extern enum asi_root asi_guest_root;
+
+/* Does a process have an address space for its guests, apart from its own? */
+static inline bool asi_has_guest_root(void)
+{
+	return IS_ENABLED(CONFIG_KVM) && asi_enabled() && asi_guest_root == ASI_ROOT_GUEST;
+}
+
 /**
  * asi_host_cr3 - what a VM exit has to load
  * @cr3:	that is loaded now
@@ -364,7 +397,7 @@ static __always_inline void asi_leave_guest(void)
  */
 static inline unsigned long asi_host_cr3(unsigned long cr3)
 {
-	return asi_enabled() ? asi_cr3(cr3, ASI_ROOT_RESTRICTED,
+	return asi_enabled() ? asi_cr3(cr3, asi_guest_root,
 				       cpu_feature_enabled(X86_FEATURE_PCID)) : cr3;
 }
 
@@ -387,7 +420,7 @@ static __always_inline void asi_restore_cr2(unsigned long cr2)
 void asi_load_mm(unsigned long cr3);
 void asi_switch_taints(const struct mm_struct *next);
 void asi_flush_asid_later(u16 pcid);
-void asi_flush_other_root_later(void);
+void asi_flush_other_roots_later(void);
 void asi_cpu_reset(void);
 void asi_exit(void);
 
@@ -458,6 +491,7 @@ static __always_inline void asi_nmi_exit(u16 found) { }
 static __always_inline void asi_enter_guest(void) { }
 static __always_inline void asi_leave_guest(void) { }
 static inline unsigned long asi_host_cr3(unsigned long cr3) { return cr3; }
+static inline bool asi_has_guest_root(void) { return false; }
 static inline void asi_switch_taints(const struct mm_struct *next) { }
 static __always_inline unsigned long asi_save_cr2(void) { return 0; }
 static __always_inline void asi_restore_cr2(unsigned long cr2) { }

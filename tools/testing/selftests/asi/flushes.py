@@ -10,11 +10,13 @@ word of these letters:
     I R B   IBPB, the return buffer, branch history: a control flush in this order
     X       the unrestricted root is loaded
     N       the restricted root is loaded
+    E       the guest root is loaded
+    P       the restricted root instead of the guest root
     S       the root of another mm is loaded
     L V     L1D, VERW: a data flush in this order
     G H     a guest of KVM runs, and has run
     ( )     what an NMI does, or another exception that is handled like one
-    M       N, by the end of such a one
+    M       the root that it has found, by the end of such a one
     ?       a flush that belongs to none of these
 
 What KVM flushes for itself is left out.
@@ -32,7 +34,8 @@ CONTROL, DATA = "IRB", "LV"
 FUNCTIONS = {"asi_fill_return_buffer": "R", "clear_bhb_loop": "B", "asi_fill_l1d": "L",
              "__asi_nmi_enter": "(", "__asi_nmi_exit": ")"}
 ROOTS = {"__asi_fault": "X", "asi_exit": "X", "__asi_exit": "X", "asi_load_mm": "S",
-         "__asi_enter": "N", "__asi_relax": "N", "__asi_nmi_exit": "M", "__asi_enter_guest": "N"}
+         "__asi_enter": "N", "__asi_relax": "N", "__asi_nmi_exit": "M",
+         "__asi_enter_guest": "E", "asi_leave_guest_root": "P"}
 BARRIER = "write_ibpb"
 KVM = {"kvm_arch_vcpu_load": "I", "__svm_vcpu_run": "V"}
 PRED_CMD, FLUSH_CMD = 0x49, 0x10b       # the MSRs of IBPB and L1D
@@ -156,17 +159,76 @@ def without_nmis(word, found):
     """The rest of a visit.  An NMI puts back the root that it has found, and flushes what
     it has left then, at whichever instruction it came."""
     while match := re.search(rf"\(([^()]*)\)(M{DATA}|M|)", word):
-        before, inside, end = word[:match.start()], match[1].replace(CONTROL + "X", "x"), match[2]
-        if inside.startswith("X") and CONTROL not in before.rpartition("H")[2]:
+        before, end = word[:match.start()], match[2]
+        inside = re.sub(f"{CONTROL}([XP])", lambda flushed: flushed[1].lower(), match[1])
+        if inside[:1] in tuple("XP") and CONTROL not in before.rpartition("H")[2]:
             found.add("control")
-        if "x" in inside.lower() and end != "M" + DATA:
+        if re.search("[XxPp]", inside) and end != "M" + DATA:
             found.add("data" if end else "restricted")
-        if end and not inside or re.search("[^Xx]", inside):
+        if end and not inside or re.search("[^XxPp]", inside):
             found.add("order")
         word = before + word[match.end():]
     if re.search("[()M]", word):
         found.add("order")
     return re.sub("[()M]", "", word)
+
+
+# What is done in one go: a flush that belongs to what comes after it, or before.
+TOKEN = f"({CONTROL})?[XP]|({CONTROL})?S({DATA})?|[NE]({DATA})?|GH"
+
+
+class State:
+    """Of the CPU during a visit: the root, whose code has trained it since the last control
+    flush, and whose data has been within reach since the last data flush."""
+
+    def __init__(self):
+        self.root, self.trained, self.guest = "restricted", True, False
+        self.kernel, self.process = False, True
+
+    def flushed(self, token):
+        if token.startswith(CONTROL):
+            self.trained = self.guest = False
+        if token.endswith(DATA):
+            self.kernel = self.process = False
+
+    def take(self, token, found):
+        """Something that is done; nothing is left of it."""
+        self.flushed(token)
+        what = token.replace(CONTROL, "").replace(DATA, "")
+        if what == "X":
+            if self.trained:
+                found.add("control")
+            self.root, self.kernel = "unrestricted", True
+        elif what == "P":
+            if self.guest:
+                found.add("control")
+            self.root, self.process = "restricted", True
+        elif what == "N":
+            self.root, self.process = "restricted", True
+        elif what == "E":
+            self.root = "guest"
+        elif what == "S" and self.root == "guest":
+            if self.guest:
+                found.add("control")
+            self.root, self.process = "restricted", True
+        elif what == "S" and token.startswith(CONTROL):
+            found.add("order")
+        elif what == "GH":
+            if self.root != "guest":
+                found.add("restricted")
+            if self.kernel or self.process:
+                found.add("data")
+            self.trained = self.guest = True
+        return ""
+
+    def end(self, found):
+        """User mode runs."""
+        if self.root != "restricted" or self.kernel:
+            found.add("restricted")
+        if self.guest:
+            found.add("control")
+        if self.kernel:
+            found.add("data")
 
 
 def wrong(word, always=False):
@@ -188,32 +250,11 @@ def wrong(word, always=False):
         if not found and not re.fullmatch("(i[XNSl]*l)+", rest):
             found.add("order")
         return found
-    parts, left = word.split("GH"), False
-    for number, rest in enumerate(parts):
-        last = number == len(parts) - 1
-        # Flushes that are whole and in their place
-        rest = rest.replace(CONTROL + "X", "x")
-        if number and last and not re.search("[Xx]", rest):
-            # Nothing else has flushed what the guest has trained.
-            flush = re.search(f"{CONTROL}({DATA})?$", rest)
-            if not flush:
-                found.add("control")
-            elif left and not flush[1]:
-                found.add("data")
-            rest = rest[:flush.start()] if flush else rest
-        rest = re.sub(f"([NS]){DATA}", lambda match: match[1].lower(), rest)
-        first = re.search("[Xx]", rest)
-        if first and first[0] == "X":
-            found.add("control")
-        # __asi_enter() flushes on the kernel's taint, which the entry of a guest leaves.
-        if last and first and "N" in rest:
-            found.add("data")
-        if first and not re.search("n[^XxNL?]*$" if last else "[Nn][^XxNn]*$", rest):
-            found.add("restricted")
-        for root in re.findall("[Xxns]", rest):
-            left = root in "Xx"
-        if re.search("[IRBLVGH?]", rest):
-            found.add("order")
+    state = State()
+    rest = re.sub(TOKEN, lambda match: state.take(match[0], found), word)
+    state.end(found)
+    if rest:
+        found.add("order")
     return found
 
 
@@ -223,24 +264,29 @@ def self_test():
             ("IRBXNLV", ""), ("SLV", ""), ("S", ""), ("IRBXSNLV", ""), ("IRBXNLVXNLV", ""),
             ("XNLV", "control"), ("RIBXNLV", "control order"), ("XIRBNLV", "control order"),
             ("IRBXN", "data restricted"), ("IRBXLVN", "data order restricted"),
-            ("IRBXNVL", "data order restricted"), ("IRBX", "restricted"),
-            ("IRBXNLVX", "restricted"), ("IRBXNLVIRB", "order"), ("IRB", "order"),
+            ("IRBXNVL", "data order restricted"), ("IRBX", "data restricted"),
+            ("IRBXNLVX", "data restricted"), ("IRBXNLVIRB", "order"), ("IRB", "order"),
             ("SLVLV", "order"), ("?", "order"), ("IRSBXNLV", "control order"),
             # Guests
-            ("GHIRB", ""), ("IRBXNGHIRBLV", ""), ("IRBXNGHIRBXNLV", ""), ("GHSIRBLV", ""),
-            ("GHIRBXNGHIRBLV", ""), ("IRBXNGHGHIRBXNGHIRBLV", ""), ("GH", "control"),
-            ("IRBXNGH", "control"), ("IRBXNGHIRB", "data"), ("GHIRBXNGHIRB", "data"),
-            ("IRBXGHIRBLV", "restricted"), ("XNGHIRBLV", "control"),
-            ("IRBXNGHXNLV", "control"), ("IRBXNGHXNGHIRBLV", "control"),
-            ("IRBXNGHIRBXN", "data restricted"), ("GHIRBXNLVIRB", "order"), ("IRBGHIRB", "order"),
-            ("G", "order"), ("GHRIB", "control order"), ("IRBXNGHLVIRB", "data order"),
+            ("ELVGHIRBP", ""), ("ELVGHGHIRBP", ""), ("ELVGHIRBPELVGHIRBP", ""),
+            ("IRBXELVGHIRBP", ""), ("ELVGHIRBXNLV", ""), ("ELVGHIRBXELVGHIRBP", ""),
+            ("ELVGHIRBPSELVGHIRBP", ""), ("ELVP", ""), ("ELVIRBXNLV", ""),
+            ("EGHIRBP", "data"), ("IRBXEGHIRBP", "data restricted"), ("ELVGHIRBPEGHIRBP", "data"),
+            ("ELVGHP", "control"), ("ELVGHXNLV", "control"),
+            ("ELVGHIRBXNLVGHIRBP", "data restricted"),
+            ("ELVGH", "control restricted"), ("ELV", "restricted"), ("ELVGHS", "control"),
+            ("ELVGHIRBSELVGHIRBP", ""), ("IRBSLV", "order"),
+            ("GHIRBP", "data restricted"), ("ELVGHRIBP", "control order"), ("G", "order"),
+            ("ELVGHIRBPIRB", "order"),
             # NMIs
             ("()", ""), ("(IRBX)MLV", ""), ("IRBXN()LV", ""), ("IRB(IRBX)MLVXNLV", ""),
             ("I(IRBX)MLVRBXNLV", ""), ("IRBXNL(X)MLVV", ""), ("IRBX()NLV", ""),
-            ("IRBXN(X)MLVLV", ""), ("(IRBX(X)MLV)MLV", ""), ("IRBXNGHIRB(X)MLVLV", ""),
-            ("(X)MLV", "control"), ("IRBXNGH(X)MLVIRBLV", "control"), ("(IRBX)M", "data"),
+            ("IRBXN(X)MLVLV", ""), ("(IRBX(X)MLV)MLV", ""), ("ELVGHIRB(X)MLVP", ""),
+            ("ELV(IRBP)MLVGHIRBP", ""), ("ELVGH(IRBP)MLVIRBP", ""),
+            ("ELVGH(P)MLVIRBP", "control"), ("ELV(IRBP)GHIRBP", "restricted"),
+            ("(X)MLV", "control"), ("ELVGH(X)MLVIRBP", "control"), ("(IRBX)M", "data"),
             ("(IRBX)MVL", "data order"), ("(IRBX)", "restricted"), ("(IRB)", "order"),
-            ("(IRBX", "order restricted"), ("()M", "order")):
+            ("(IRBX", "data order restricted"), ("()M", "order")):
         if wrong(word) != set(expected.split()):
             raise CheckError(f"{word} is taken to be {' '.join(sorted(wrong(word))) or 'right'}")
     for word, expected in (
@@ -307,7 +353,10 @@ def main():
     mistakes = {what: [word for word in count if what in wrong(word, always)]
                 for what in ("control", "data", "restricted", "order")}
     text = "".join(words)
-    seen = {"asi_exit": text.count("X"), "asi_enter": text.count("N") + text.count("M"),
+    # The guest root after the unrestricted one; an NMI that has exited.
+    enters = len(re.findall("N|X[^NEM]*E", re.sub(r"\([^()]*\)(M|)", "", text))) + \
+        len(re.findall(r"X[^()]*\)M", text))
+    seen = {"asi_exit": text.count("X"), "asi_enter": enters,
             "asi_flush_control": text.count(CONTROL), "asi_flush_data": text.count(DATA)}
     guests = re.search(r"ok \d+ guest\.taints_its_cpu$", console, flags=re.M)
     print("TAP version 13\n1..7")

@@ -2,8 +2,8 @@
 /*
  * Say what mitigates which bug: what the kernel says, in a line "NAME: TEXT" for each
  * file, and what it has patched into its entry code, "entry NAME: COUNT" for what
- * each way into the kernel or out of it would have to do. scripts/mitigations boots
- * guests that run this.
+ * each way into the kernel or out of it would have to do, "vm NAME: COUNT" for VM
+ * entries and exits. scripts/mitigations boots guests that run this.
  */
 #include <dirent.h>
 #include <elf.h>
@@ -101,6 +101,23 @@ static int count(const unsigned char *text, uint64_t start, size_t size,
 	return found;
 }
 
+/* The same of what runs a guest: on each VM entry and after each exit. */
+static void show_vm(const char *name, const char *opcode, size_t len, uint64_t target)
+{
+	static const char * const run[] = { "__svm_vcpu_run", "__vmx_vcpu_run" };
+	unsigned char *text;
+	uint64_t start;
+	int i, found = 0;
+
+	for (i = 0; i < 2; i++) {
+		start = address_of(run[i]);
+		text = kernel_text(start, 512);
+		found += count(text, start, 512, opcode, len, target);
+		free(text);
+	}
+	printf("vm %s: %d\n", name, found);
+}
+
 int main(void)
 {
 	uint64_t start = address_of("__entry_text_start");
@@ -126,5 +143,7 @@ int main(void)
 	printf("entry untrain: %d\n",
 	       count(text, start, size, "\xe8", 1, address_of("entry_untrain_ret")) +
 	       count(text, start, size, "\xe8", 1, address_of("srso_alias_untrain_ret")));
+	show_vm("verw", "\x0f\x00\x2d", 3, address_of("x86_verw_sel"));
+	show_vm("bhb", "\xe8", 1, address_of("clear_bhb_loop"));
 	return 0;
 }

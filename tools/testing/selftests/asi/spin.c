@@ -2,7 +2,8 @@
 /*
  * The attackers of the check from outside: on every CPU two processes, by turns.
  * Three quarters of the time of each it is in user mode, and in the last makes
- * system calls that need no sensitive memory.
+ * system calls that need no sensitive memory. And a third one where there is KVM, which
+ * runs a guest that does what the kernel handles, and has secrets of its own.
  */
 #include <signal.h>
 #include <sys/prctl.h>
@@ -11,8 +12,16 @@
 #include <linux/futex.h>
 
 #include "asi.h"
+#include "guest.h"
+#include "pattern.h"
 
 #define EACH	2
+#define SIZE	(64UL << 10)
+
+static const struct pattern pattern = PATTERN_KNOWN;
+
+/* The mask of the first interrupt controller, often enough to be seen at it */
+GUEST_PROGRAM(pic, "movw $100, %si\n1: inb $0x21, %al; decw %si; jnz 1b");
 
 static void call(void)
 {
@@ -43,9 +52,30 @@ static void spin(void)
 	}
 }
 
+/* Does not return. */
+static void run_guest(int cpu, int ready)
+{
+	char *mem = asi_fresh(SIZE);
+	struct guest guest;
+	bool runs;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	asi_pin(cpu);
+	runs = mem && !guest_make(&guest, guest_pic, guest_pic_end, mem, SIZE, true) &&
+	       guest_run(&guest);
+	if (runs)
+		pattern_fill(mem + SIZE / 2, SIZE / 2, &pattern, kind_word("vmm"));
+	if (write(ready, runs ? "y" : "n", 1) != 1)
+		runs = false;
+	while (runs && guest_run(&guest))
+		sched_yield();
+	exit(1);
+}
+
 int main(void)
 {
 	int cpus = sysconf(_SC_NPROCESSORS_ONLN), ready[2], i;
+	bool guests = true;
 	char byte;
 
 	if (pipe(ready))
@@ -59,12 +89,17 @@ int main(void)
 			spin();
 		return 1;
 	}
+	for (i = 0; i < cpus; i++) {
+		if (!fork())
+			run_guest(i, ready[1]);
+	}
 	/* So that no CPU has what ran before still loaded. */
-	for (i = 0; i < EACH * cpus; i++) {
+	for (i = 0; i < (EACH + 1) * cpus; i++) {
 		if (read(ready[0], &byte, 1) != 1)
 			return 1;
+		guests &= byte != 'n';
 	}
-	printf("spin: ready %d\n", cpus);
+	printf("spin: ready %d%s\n", cpus, guests ? " vmm" : "");
 	fflush(stdout);
 	for (;;)
 		pause();

@@ -12,19 +12,20 @@ work=$(mktemp -d) && cd "$work" || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-# verify MODEL OPTIONS...: leaves what the verifier says in log.
+# verify OPTIMIZATION MODEL OPTIONS...: leaves what the verifier says in log.
 verify()
 {
-	model=$models/$1.pml
-	shift
-	spin -a "$@" "$model" && gcc -DSAFETY -DNOREDUCE -DMEMLIM=1800 pan.c -o pan &&
+	optimization=$1 model=$models/$2.pml
+	shift 2
+	spin -a "$@" "$model" &&
+		gcc "$optimization" -DSAFETY -DNOREDUCE -DMEMLIM=1800 pan.c -o pan &&
 		./pan -m1000000
 } >log 2>&1
 
 # The search was complete. What the monitor would say is not to be reached.
 holds()
 {
-	verify "$@"
+	verify -O1 "$@"
 	missed=$(sed '/proctype monitor/,/^[^\t]/d; /"-end-"/d' log | grep ', state [0-9]')
 	grep -q 'errors: 0$' log && [ -z "$missed" ] &&
 		! grep -q 'max search depth\|not completed' log
@@ -32,7 +33,7 @@ holds()
 
 fails()
 {
-	verify "$@"
+	verify -O0 "$@"
 	grep -q '^pan:1: \(assertion violated\|invalid end state\)' log && grep -q 'errors: 1$' log
 }
 

@@ -115,6 +115,20 @@ inline __asi_relax()
 	fi
 }
 
+/*
+ * After a guest, before its VMM or its user mode is within reach: siblings are not stunned
+ * for this flush, and go on training. Their taint has to stay.
+ */
+inline asi_leave_guest_root()
+{
+#ifdef BREAK_LEAVE_UNTAINTS
+	flush_control();
+	tainted[self] = true
+#else
+	trained[self] = false
+#endif
+}
+
 inline __asi_publish()
 {
 #ifdef BREAK_PUBLISH_LOOKS_FIRST
@@ -162,6 +176,7 @@ kernel:
 	do
 	:: true -> touch()
 	:: true -> __asi_relax()	/* is idle */
+	:: !open[self] -> asi_leave_guest_root()
 	:: interrupt()
 	:: unrestricted[self] ->
 end_busy:	interrupted;		/* for ever, if nobody minds */

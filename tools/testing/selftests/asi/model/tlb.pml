@@ -3,15 +3,18 @@
  * TLB flushes with PCIDs under every interleaving, for spin: asi_write_cr3() and
  * what calls it in arch/x86/mm/asi_switch.c, and the hooks in arch/x86/mm/tlb.c.
  *
- * A CPU with two ASIDs runs tasks of two mms and kernel threads. An NMI may
- * strike before each of its steps; it may access sensitive memory, and use the
- * fixmap as firmware error handling does. Another CPU unmaps a page, asks for
- * the flush, and reuses the frame when it has been told that the flush is done:
+ * A CPU with two ASIDs runs tasks of two mms, guests of theirs, and kernel
+ * threads. An NMI may strike before each of its steps; it may access sensitive
+ * memory, or what is the process's own, and use the fixmap as firmware error
+ * handling does. Another CPU unmaps a page, asks for the flush, and reuses the
+ * frame when it has been told that the flush is done:
  *
  *	DIRECT	a page of a block that becomes sensitive: mapped by restricted
- *		roots, flushed by flush_tlb_all()
+ *		and guest roots, flushed by flush_tlb_all()
  *	KERNEL	mapped by all roots, flushed by flush_tlb_kernel_range()
- *	USER	mapped by all roots of mm A, flushed by flush_tlb_mm_range()
+ *	USER	mapped by the roots of mm A but its guest root, flushed by
+ *		flush_tlb_mm_range()
+ *	LDT	with KPTI only; mapped by all of them, flushed in the same way
  *	FIXMAP	not by the other CPU, but by the NMI for its own use
  *
  * No translation of a frame that has been reused may be in the PCID that is
@@ -26,13 +29,15 @@
  * Some things are taken at their worst instead of trying all that can happen,
  * as no code looks at the TLB, and what is in it can only do harm:
  *
- *  - Speculation loads at once every translation that the loaded root has.
+ *  - Speculation loads at once every translation that the loaded root has. Any
+ *    PCID holds those of the kernel that its root may have, and of mm A those of
+ *    all roots, as soon as one of the ASID is loaded.
  *  - The other CPU unmaps the page as late as it may, when it asks for the flush.
  *  - It reuses the frame, and maps another one, as soon as the flush is done.
  *
  * Options: INVPCID, KPTI. With KPTI the page USER is followed in the user root
- * only; CR3 is not written by others, nor the CPU taken down. It would make no
- * difference.
+ * only, and LDT in the guest root; CR3 is not written by others, nor the CPU taken
+ * down. It would make no difference.
  *
  * Left out: other orders of memory accesses than the program's (each access of
  * one CPU that another one waits for is serializing); mm_cpumask() (the CPU is
@@ -42,21 +47,23 @@
  * not) and INVLPGB (disabled).
  */
 
-#ifdef BREAK_KPTI_NOT_FLUSHED
+#if defined(BREAK_KPTI_NOT_FLUSHED) || defined(BREAK_KPTI_TAKES_USER_FLUSH)
 #define KPTI
 #endif
-#ifdef BREAK_INVPCID_FORGETS_ROOT
+#if defined(BREAK_INVPCID_FORGETS_ROOT) || defined(BREAK_INVPCID_FORGETS_GUEST)
 #define INVPCID
 #endif
 
 #define UNRESTRICTED	0
 #define RESTRICTED	1
-#define KPTI_USER	2
+#define GUEST		2
+#define KPTI_USER	3
 
 #define DIRECT		1
 #define KERNEL		2
 #define USER		3
 #define FIXMAP		4
+#define LDT		5
 byte page;				/* the one that is followed */
 
 /* mms; also their ctx_id */
@@ -68,14 +75,13 @@ byte page;				/* the one that is followed */
 
 #define BIT(nr)		(1 << (nr))
 #define PCID(root, asid) BIT(2 * (root) + (asid))
-#define ALL_PCIDS	(BIT(6) - 1)
+#define OF_ROOT(root)	(PCID(root, 0) | PCID(root, 1))
 
 /* Hardware: CR3, and the PCIDs that hold a translation of the page */
 byte pgd = INIT_MM, asid, root = UNRESTRICTED;
-byte fresh;				/* as the page tables are now */
-byte stale;				/* as they were */
+byte fresh;				/* as mm A's tables are now */
+byte stale;				/* as tables were */
 #define LOADED		PCID(root, asid)
-#define OTHER_ROOT	(1 - root)
 #define IN_KERNEL	(root != KPTI_USER)
 #define IN_TASK		(IN_KERNEL && !saved)	/* not about to write CR3 */
 
@@ -83,7 +89,7 @@ bool online = true, starting;
 
 /* struct asi_cpu; a bit for each ASID */
 bool unrestricted = true;
-byte flush_pending[2] = 3;
+byte flush_pending[3] = 3;
 
 /* struct tlb_state */
 byte loaded_mm = INIT_MM, loaded_mm_asid;
@@ -105,16 +111,19 @@ byte fixmap;				/* 1: mapped by the NMI, 2: and flushed */
 /*
  * Hardware
  */
-#if defined(KPTI)
-#define USER_MAPPED	(pgd == A && root == KPTI_USER)
+#define OF_MM_A		(page == USER || page == LDT)
+
+/* PCIDs of the roots that map it. FIXMAP, as KERNEL: other CPUs use it, too. */
+#define MAPPED_DIRECT	(OF_ROOT(RESTRICTED) | OF_ROOT(GUEST))
+#define MAPPED_KERNEL	(OF_ROOT(UNRESTRICTED) | MAPPED_DIRECT)
+#ifdef KPTI
+#define MAPPED_USER	OF_ROOT(KPTI_USER)
 #else
-#define USER_MAPPED	(pgd == A)
+#define MAPPED_USER	(OF_ROOT(UNRESTRICTED) | OF_ROOT(RESTRICTED))
 #endif
-#define MAPPED		((page == DIRECT && root == RESTRICTED) || \
-			 (page == KERNEL && root != KPTI_USER) || \
-			 (page == USER && USER_MAPPED))
-/* All CPUs share this page. Others use it, too. */
-#define MAPPED_BY_OTHERS (page == FIXMAP && root != KPTI_USER && fixmap == 0)
+#define MAPPED_LDT	OF_ROOT(GUEST)
+#define OF_ASID		(PCID(UNRESTRICTED, asid) | PCID(RESTRICTED, asid) | \
+			 PCID(GUEST, asid) | PCID(KPTI_USER, asid))
 
 /* What must hold whenever something changes. */
 inline check()
@@ -123,17 +132,21 @@ inline check()
 	:: (stale & LOADED) && !shootdown && online ->
 		assert(page != DIRECT && page != KERNEL);
 		/* Kernel threads use no user memory. See nmi_uaccess_okay(). */
-		assert(page != USER || is_lazy || kthread || loaded_mm != A);
+		assert(!OF_MM_A || is_lazy || kthread || loaded_mm != A);
 		assert(page != FIXMAP || fixmap != 2)
 	:: else
 	fi;
-	assert(page != USER || pgd == A || !((fresh | stale) & LOADED))
+	assert(!OF_MM_A || pgd == A || !((fresh | stale) & LOADED))
 }
 
 inline speculate()
 {
-	fresh = fresh | (LOADED * (MAPPED && !shootdown));
-	stale = stale | (LOADED * MAPPED_BY_OTHERS);
+	if
+	:: pgd == A && !shootdown ->
+		fresh = fresh | (OF_ASID & (MAPPED_USER * (page == USER) |
+					    MAPPED_LDT * (page == LDT)))
+	:: else
+	fi;
 	check()
 }
 
@@ -168,10 +181,10 @@ inline mov_cr3(new_pgd, new_asid, new_root, noflush)
 /*
  * The shootdown
  */
-inline unmap()
+inline unmap(pcids)
 {
 	shootdown = true;
-	stale = stale | fresh;
+	stale = stale | (pcids);
 	fresh = 0
 }
 
@@ -221,26 +234,49 @@ inline asi_write_cr3(new_pgd, new_asid, new_root, intent)
 	}
 }
 
+/* Also __asi_relax(), from a kernel thread as well */
 inline __asi_enter()
 {
-	d_step { IN_TASK && !kthread && unrestricted ->
+	d_step { IN_TASK && unrestricted ->
 		read_pending(RESTRICTED, asid) };
 	asi_write_cr3(pgd, asid, RESTRICTED, false)
 }
 
+inline asi_leave_guest_root()
+{
+	d_step { root == GUEST ->
+		read_pending(RESTRICTED, asid) };
+	asi_write_cr3(pgd, asid, RESTRICTED, unrestricted)
+}
+
+inline asi_enter_guest()
+{
+	d_step { IN_TASK && !kthread && (unrestricted || root != GUEST) ->
+		read_pending(GUEST, asid) };
+	asi_write_cr3(pgd, asid, GUEST, false)
+}
+
 inline __asi_exit()
 {
-	d_step { root == RESTRICTED ->
+	d_step { root == RESTRICTED || root == GUEST ->
 		unrestricted = true;
 		read_pending(UNRESTRICTED, asid) };
 	asi_write_cr3(pgd, asid, UNRESTRICTED, true)
 }
 
-/* An access to sensitive memory */
+/* An access to sensitive memory, or to what is the process's own */
 inline touch()
 {
 	if
-	:: root == RESTRICTED -> __asi_exit()
+	:: root == RESTRICTED || root == GUEST -> __asi_exit()
+	:: else
+	fi
+}
+
+inline touch_own()
+{
+	if
+	:: root == GUEST -> asi_leave_guest_root()
 	:: else
 	fi
 }
@@ -250,12 +286,21 @@ inline asi_flush_root_later(which, id)
 	flush_pending[which] = flush_pending[which] | BIT(id)
 }
 
-inline asi_flush_other_root_later()
+inline asi_flush_other_root_later(which)
 {
 #ifdef BREAK_OTHER_ROOT_BY_LOADED_ASID
-	asi_flush_root_later(OTHER_ROOT, loaded_mm_asid)
+	flush_pending[which] = flush_pending[which] | (BIT(loaded_mm_asid) * (which != root))
 #else
-	asi_flush_root_later(OTHER_ROOT, asid)
+	flush_pending[which] = flush_pending[which] | (BIT(asid) * (which != root))
+#endif
+}
+
+inline asi_flush_other_roots_later()
+{
+	asi_flush_other_root_later(UNRESTRICTED);
+	asi_flush_other_root_later(RESTRICTED);
+#ifndef BREAK_LATER_FORGETS_GUEST
+	asi_flush_other_root_later(GUEST)
 #endif
 }
 
@@ -273,7 +318,7 @@ inline native_flush_tlb_local()
 {
 	invalidate_user_asid(loaded_mm_asid)
 #ifndef BREAK_LOCAL_FORGETS_ROOT
-	asi_flush_other_root_later();
+	asi_flush_other_roots_later();
 #endif
 #ifdef BREAK_LOCAL_WITH_IRQS_ON
 	touch();
@@ -287,10 +332,13 @@ inline native_flush_tlb_one_user(which)
 	d_step { flush_page(which, LOADED); speculate() }	/* INVLPG */
 #ifdef INVPCID
 #ifndef BREAK_INVPCID_FORGETS_ROOT
-	d_step { flush_page(which, PCID(OTHER_ROOT, asid)) }
+	d_step { flush_page(which, PCID(UNRESTRICTED, asid) | PCID(RESTRICTED, asid)) };
+#ifndef BREAK_INVPCID_FORGETS_GUEST
+	d_step { flush_page(which, PCID(GUEST, asid) * (which != USER)) }
+#endif
 #endif
 #elif !defined(BREAK_INVLPG_FORGETS_ROOT)
-	asi_flush_other_root_later();
+	asi_flush_other_roots_later();
 #endif
 #if defined(KPTI) && defined(INVPCID) && !defined(BREAK_KPTI_NOT_FLUSHED)
 	d_step { flush_page(which, PCID(KPTI_USER, loaded_mm_asid)) }
@@ -309,10 +357,10 @@ inline flush_tlb_one_kernel(which)
 
 inline native_flush_tlb_global()
 {
-	d_step { flush(ALL_PCIDS); speculate() };
+	d_step { fresh = 0; stale = 0; speculate() };
 #ifndef INVPCID
 	/* CR4.PGE off, and on */
-	d_step { flush(ALL_PCIDS); speculate() }
+	d_step { fresh = 0; stale = 0; speculate() }
 #endif
 }
 
@@ -379,14 +427,17 @@ inline switch_mm_irqs_off()
 		invalidate_user_asid(new_asid)
 		asi_flush_root_later(UNRESTRICTED, new_asid) };
 #ifndef BREAK_SWITCH_FORGETS_ROOT
-		asi_flush_root_later(RESTRICTED, new_asid)
+		asi_flush_root_later(RESTRICTED, new_asid);
+#endif
+#ifndef BREAK_SWITCH_FORGETS_GUEST
+		asi_flush_root_later(GUEST, new_asid)
 #endif
 	:: !need_flush
 	fi;
 	if
 	:: d_step { need_flush || loaded_mm == SWITCHING ->
 		/* asi_load_mm() */
-		new_root = (unrestricted -> UNRESTRICTED : RESTRICTED);
+		new_root = (root == UNRESTRICTED -> UNRESTRICTED : RESTRICTED);
 		read_pending(new_root, new_asid) };
 		asi_write_cr3(next, new_asid, new_root, unrestricted)
 	:: else
@@ -416,7 +467,7 @@ inline flush_tlb_func()
 	if
 	:: d_step { loaded_mm != A || behind[loaded_mm_asid] == 0 -> reuse() }
 	:: loaded_mm == A && behind[loaded_mm_asid] == 1 ->
-		native_flush_tlb_one_user(USER);
+		native_flush_tlb_one_user(page);
 		d_step { behind[loaded_mm_asid] = 0; reuse() }
 	:: loaded_mm == A && behind[loaded_mm_asid] > 0 ->
 		native_flush_tlb_local();
@@ -438,6 +489,9 @@ active proctype cpu()
 	:: page = DIRECT
 	:: page = KERNEL
 	:: page = USER
+#ifdef KPTI
+	:: page = LDT
+#endif
 	fi;
 
 	do
@@ -445,8 +499,14 @@ active proctype cpu()
 
 	:: __asi_enter()
 
+	:: asi_leave_guest_root()
+
+	:: asi_enter_guest();
+		/* VM exit, with the TLB kept; interrupts are still off */
+		mov_cr3(pgd, asid, GUEST, true)
+
 #ifdef KPTI
-	:: d_step { IN_TASK && !kthread && !unrestricted ->
+	:: d_step { IN_TASK && !kthread && !unrestricted && root == RESTRICTED ->
 		/* SWITCH_TO_USER_CR3: bt, btr, mov */
 		pending = user_pcid_flush_mask & BIT(asid) };
 		user_pcid_flush_mask = user_pcid_flush_mask & ~pending;
@@ -469,7 +529,7 @@ active proctype cpu()
 		flush_tlb_one_kernel(KERNEL);
 		d_step { reuse() }
 
-	:: IN_KERNEL && ipi && page == USER && !is_lazy -> flush_tlb_func()
+	:: IN_KERNEL && ipi && OF_MM_A && !is_lazy -> flush_tlb_func()
 
 	:: switch_mm_irqs_off()
 
@@ -491,12 +551,6 @@ active proctype cpu()
 #endif
 		saved = 0 }
 
-	:: d_step { IN_TASK ->
-		/* KVM on VMX does so with interrupts off, and keeps the TLB. */
-		new_root = root };
-		touch();
-		d_step { mov_cr3(pgd, asid, new_root, true); new_root = 0 }
-
 	:: d_step { IN_TASK && loaded_mm == INIT_MM && !ipi -> online = false };
 		/* And up again: initialize_tlbstate_and_flush() */
 		starting = true;
@@ -507,6 +561,7 @@ active proctype cpu()
 #ifndef BREAK_CPU_RESET
 			flush_pending[UNRESTRICTED] = 3;
 			flush_pending[RESTRICTED] = 3;
+			flush_pending[GUEST] = 3;
 #endif
 			loaded_mm_asid = 0;
 			ctx_id[0] = INIT_MM; behind[0] = 0;
@@ -522,9 +577,26 @@ active proctype cpu()
  * are off, and what the other CPU does meanwhile it may as well do before or
  * after.
  */
+#define NOTHING		0
+#define OWN		1			/* what is the process's own */
+#define ALL		2			/* sensitive memory */
+
+inline access(what)
+{
+	if
+	:: what == OWN -> touch_own()
+	:: what == ALL -> touch()
+	:: else
+	fi
+}
+
 inline exc_nmi(before, use_fixmap, during)
 {
-	online ->				/* arch_cpu_is_offline() */
+	online &&				/* arch_cpu_is_offline() */
+	/* With other pages it flushes more, which makes nothing worse. */
+	(page == FIXMAP || !use_fixmap) &&
+	/* Or it would be the same as with NOTHING. */
+	(root == GUEST || (before != OWN && during != OWN)) ->
 #ifdef KPTI
 	/* SAVE_AND_SWITCH_TO_KERNEL_CR3 */
 	from_user = (root == KPTI_USER);
@@ -537,32 +609,28 @@ inline exc_nmi(before, use_fixmap, during)
 	found_unrestricted = unrestricted;
 	found_root = root;
 
-	if
-	:: before -> touch()
-	:: else
-	fi;
+	access(before);
 	if
 	:: use_fixmap ->
 		/* ghes_map() */
 		fixmap = 1;
+		stale = MAPPED_KERNEL * (page == FIXMAP);
 		flush_tlb_one_kernel(FIXMAP);
 		fixmap = 2;
 		check();
-		if
-		:: during -> touch()
-		:: else
-		fi;
+		access(during);
 		/* ghes_unmap() */
 		fixmap = 0;
-		flush_tlb_one_kernel(FIXMAP)
+		flush_tlb_one_kernel(FIXMAP);
+		stale = stale * (page != FIXMAP)
 	:: else
 	fi;
 
 	/* __asi_nmi_exit() */
 	if
-	:: found_root == RESTRICTED && root != RESTRICTED ->
-		read_pending(RESTRICTED, asid);
-		asi_write_cr3(pgd, asid, RESTRICTED, unrestricted)
+	:: found_root != UNRESTRICTED && root != found_root ->
+		read_pending(found_root, asid);
+		asi_write_cr3(pgd, asid, found_root, unrestricted)
 	:: else
 	fi;
 	unrestricted = found_unrestricted;
@@ -573,6 +641,12 @@ inline exc_nmi(before, use_fixmap, during)
 		pending = user_pcid_flush_mask & BIT(asid);
 		user_pcid_flush_mask = user_pcid_flush_mask & ~pending;
 		mov_cr3(pgd, asid, KPTI_USER, !pending)
+#ifdef BREAK_KPTI_TAKES_USER_FLUSH
+	:: found_root == GUEST ->
+		pending = user_pcid_flush_mask & BIT(asid);
+		user_pcid_flush_mask = user_pcid_flush_mask & ~pending;
+		mov_cr3(pgd, asid, GUEST, !pending)
+#endif
 	:: else
 	fi;
 #endif
@@ -586,10 +660,14 @@ active proctype nmi()
 	bool found_unrestricted, from_user;
 
 	do
-	:: d_step { exc_nmi(true, false, false) }
-	:: d_step { exc_nmi(false, true, false) }
-	:: d_step { exc_nmi(false, true, true) }
-	:: d_step { exc_nmi(true, true, false) }
+	:: d_step { exc_nmi(ALL, false, NOTHING) }
+	:: d_step { exc_nmi(OWN, false, NOTHING) }
+	:: d_step { exc_nmi(NOTHING, true, NOTHING) }
+	:: d_step { exc_nmi(NOTHING, true, ALL) }
+	:: d_step { exc_nmi(NOTHING, true, OWN) }
+	:: d_step { exc_nmi(ALL, true, NOTHING) }
+	:: d_step { exc_nmi(OWN, true, NOTHING) }
+	:: d_step { exc_nmi(OWN, true, ALL) }
 	od
 }
 
@@ -600,7 +678,7 @@ active proctype other_cpu()
 	do
 	:: d_step { page == DIRECT && !shootdown ->
 		/* asi_flip_to_sensitive() */
-		unmap(); on_each_cpu() }
+		unmap(MAPPED_DIRECT); on_each_cpu() }
 
 	/*
 	 * flush_tlb_kernel_range(). A CPU that comes up and is not online yet
@@ -608,11 +686,11 @@ active proctype other_cpu()
 	 * ASI.
 	 */
 	:: d_step { page == KERNEL && !shootdown && !starting ->
-		unmap(); on_each_cpu() }
+		unmap(MAPPED_KERNEL); on_each_cpu() }
 
-	:: d_step { page == USER && !shootdown ->
+	:: d_step { OF_MM_A && !shootdown ->
 		/* flush_tlb_mm_range(), inc_mm_tlb_gen() */
-		unmap();
+		unmap(fresh);
 		behind[0] = behind[0] + (ctx_id[0] == A && behind[0] < 2);
 		behind[1] = behind[1] + (ctx_id[1] == A && behind[1] < 2);
 		behind[NEXT] = behind[NEXT] + (next == A && behind[NEXT] < 2);

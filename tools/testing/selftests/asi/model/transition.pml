@@ -3,24 +3,25 @@
  * Transitions under every interleaving, for spin: arch/x86/mm/asi_switch.c, and
  * irqentry_nmi_enter() and _exit() of kernel/entry/common.c.
  *
- * One CPU runs a task. Two NMI-like handlers (NMI, #MC, #DB, ...) may strike
- * before each of its steps, the second one also before each step of the first.
- * A statement, or a d_step, is one step; it stands for the instruction, or the
+ * One CPU runs a task, which may be a VMM. Two NMI-like handlers (NMI, #MC, #DB, ...)
+ * may strike before each of its steps, the second one also before each step of the
+ * first. A statement, or a d_step, is one step; it stands for the instruction, or the
  * line of C, that is named beside it.
  *
  * The flushes are about two pairs of things that can be dirty:
  *
  *	bp, rsb		what user mode, or a guest, has trained
- *	l1d, buffers	what can be read there of sensitive memory, or of a
- *			process that was loaded before
+ *	l1d, buffers	what can be read there: of what the process has for itself, or
+ *			of sensitive memory or a process that was loaded before
  *
- * Of taints there is one of each kind: of whose code or data it is makes no
- * difference to who may come in between (KUnit has the rest). But for those of
- * guests, by which user mode must not be steered, as on CPUs with VMSCAPE.
+ * Of taints, "control" is that of user mode, of this process or another one, and "data"
+ * that of the kernel and of other processes: which of them makes no difference to who
+ * may come in between (KUnit has the rest). Policies are those for all attack vectors,
+ * on a CPU with VMSCAPE.
  *
- * Speculation is taken at its worst: it does at once whatever it can. While the
- * unrestricted root is loaded all that there is to read is read, again and
- * again, and user mode trains what it can as soon as it runs.
+ * Speculation is taken at its worst: it does at once whatever it can. All that the
+ * loaded root has to read is read, again and again, and user mode and guests train what
+ * they can as soon as they run.
  *
  * Left out: the TLB (see tlb.pml); CR2; KPTI, whose user root differs from the
  * restricted one in nothing that matters here; other CPUs, of which only siblings
@@ -28,115 +29,153 @@
  * come only where the task may do the same by itself.
  */
 
+/* Roots, in the order of what is within reach */
+#define GUEST		0
+#define RESTRICTED	1
+#define UNRESTRICTED	2
+
+/* Who has trained */
+#define NOBODY		0
+#define BY_USER		1
+#define BY_GUEST	2
+
+#define max(a, b)	((a) > (b) -> (a) : (b))
+
 /* Hardware */
-bool restricted;		/* CR3: which root is loaded */
-bool bp;
-bool rsb;
-bool guest_bp;			/* some of that by a guest */
-bool l1d = true;
-bool buffers = true;
+byte root = UNRESTRICTED;	/* CR3: which is loaded */
+byte bp, rsb;
+byte l1d = UNRESTRICTED;	/* what this root has can be read there */
+byte buffers = UNRESTRICTED;
 byte level;			/* handlers on top of each other */
 
-bool unrestricted = true;	/* ASI_TODO_ENTER in asi_cpu.todo, the intent */
-bool switched;			/* ASI_TODO_TAINT there */
-bool control;			/* asi_cpu.taints */
-bool guest;
-bool data = true;
-bool user;			/* the task is in user mode */
+byte asi_guest_root = GUEST;
+bool intent = true;		/* ASI_TODO_ENTER in asi_cpu.todo */
+bool noticed;			/* ASI_TODO_TAINT there */
+bool control = true;		/* asi_cpu.taints: ASI_CONTROL_USER, _OTHER */
+bool control_guest = true;
+bool data = true;		/* ASI_DATA_KERNEL, _OTHER */
+bool data_user = true;
+bool data_guest = true;
 
-#define trained	(bp || rsb)
-#define dirty	(l1d || buffers)
+bool in_user;			/* the task is in user mode */
+bool in_guest;			/* or runs a guest */
 
-inline mov_cr3(to_restricted)
+#define trained		max(bp, rsb)
+#define left		max(l1d, buffers)
+
+inline mov_cr3(to)
 {
 	d_step {
-		restricted = to_restricted;
-		l1d = l1d || !restricted;
-		buffers = buffers || !restricted
+		root = to;
+		l1d = max(l1d, root);
+		buffers = max(buffers, root)
 	}
 }
 
 inline asi_flush_control()
 {
 #ifdef BREAK_IBPB_LAST
-	rsb = false;
-	d_step { bp = false; guest_bp = false; rsb = true }
+	rsb = NOBODY;
+	d_step { bp = NOBODY; rsb = BY_USER }
 #else
-	d_step { bp = false; guest_bp = false; rsb = true }	/* IBPB may leave entries there */
-	rsb = false				/* asi_fill_return_buffer() */
+	/* IBPB may leave entries there */
+	d_step { rsb = max(trained, BY_USER); bp = NOBODY };
+	rsb = NOBODY				/* asi_fill_return_buffer() */
 #endif
 }
 
 inline asi_flush_data()
 {
 #ifdef BREAK_VERW_FIRST
-	buffers = !restricted;
-	d_step { l1d = !restricted; buffers = true }
+	buffers = root;
+	d_step { buffers = max(l1d, root); l1d = root }
 #else
 	/* WRMSR goes through the buffers. */
-	d_step { l1d = !restricted; buffers = true };
-	buffers = !restricted			/* VERW */
+	d_step { buffers = max(left, root); l1d = root };
+	buffers = root				/* VERW */
 #endif
 }
 
-/* Before the kernel runs, with all memory mapped. */
-inline asi_flush_before_kernel()
+/* The two halves of asi_flush_before() */
+inline asi_flush_steering(steers)
 {
 	if
-	:: control || guest ->
+	:: steers ->
 #ifdef BREAK_UNTAINT_CONTROL_FIRST
-		d_step { control = false; guest = false };
+		d_step { control = false; control_guest = false };
 #endif
 		asi_flush_control();
-		d_step { control = false; guest = false }
+		d_step { control = false; control_guest = false }
 	:: else
 	fi
 }
 
-inline asi_flush_before_user()
+inline asi_flush_all_data()
 {
-#ifndef BREAK_USER_STEERED
+	asi_flush_data();
+	d_step { data = false; data_user = false; data_guest = false }
+}
+
+inline asi_flush_leaking(leaks)
+{
 	if
-	:: guest ->
-		asi_flush_control();
-		d_step { control = false; guest = false }
-	:: else
-	fi;
-#endif
-	if
-	:: data ->
-		asi_flush_data();
-		data = false
+	:: leaks -> asi_flush_all_data()
 	:: else
 	fi
+}
+
+/* From the guest root */
+inline __asi_leave_guest_root()
+{
+#ifdef BREAK_LEAVE_FLUSH_LAST
+	mov_cr3(RESTRICTED);
+#endif
+#ifndef BREAK_LEAVE_NOT_FLUSHED
+	asi_flush_steering(control_guest);	/* ASI_RUNS_PROCESS */
+#endif
+#ifndef BREAK_LEAVE_FLUSH_LAST
+	mov_cr3(RESTRICTED);
+#endif
+#ifndef BREAK_LEAVE_TAINTS_NOT
+	data_user = true
+#else
+	skip
+#endif
 }
 
 inline asi_enter()
 {
 	if
 #ifdef BREAK_ENTER_BY_ROOT
-	:: !restricted || switched ->
+	:: root == UNRESTRICTED || noticed ->
 #else
-	:: unrestricted || switched ->
+	:: intent || noticed ->
 #endif
 		/* __asi_enter() */
 #ifdef BREAK_ENTER_FLUSH_FIRST
-		asi_flush_before_user();
+		asi_flush_leaking(data);
 #endif
 		if
-		:: unrestricted -> mov_cr3(true)
+		:: intent -> mov_cr3(RESTRICTED)
+#ifndef BREAK_ENTER_KEEPS_GUEST
+		:: !intent && root == GUEST -> __asi_leave_guest_root()
+#endif
 		:: else
 		fi;
 #ifdef BREAK_ENTER_INTENT_FIRST
-		d_step { unrestricted = false; switched = false };
+		d_step { intent = false; noticed = false };
+#endif
+		/* ASI_RUNS_USER */
+#ifndef BREAK_USER_STEERED
+		asi_flush_steering(control_guest);
 #endif
 #ifndef BREAK_ENTER_FLUSH_FIRST
-		asi_flush_before_user();
+		asi_flush_leaking(data);
 #endif
 #ifndef BREAK_ENTER_TAINTS_NOT
-		control = true;
+		d_step { control = true; data_user = true };
 #endif
-		d_step { unrestricted = false; switched = false }
+		d_step { intent = false; noticed = false }
 	:: else
 	fi
 }
@@ -144,17 +183,17 @@ inline asi_enter()
 inline __asi_exit()
 {
 #ifndef BREAK_EXIT_INTENT_LAST
-	unrestricted = true;
+	intent = true;
 #endif
 #ifdef BREAK_EXIT_FLUSH_LAST
-	mov_cr3(false);
+	mov_cr3(UNRESTRICTED);
 #endif
-	asi_flush_before_kernel();
+	asi_flush_steering(control || control_guest);	/* ASI_RUNS_KERNEL */
 #ifndef BREAK_EXIT_FLUSH_LAST
-	mov_cr3(false);
+	mov_cr3(UNRESTRICTED);
 #endif
 #ifdef BREAK_EXIT_INTENT_LAST
-	unrestricted = true;
+	intent = true;
 #endif
 #ifdef BREAK_EXIT_TAINTS_NOT
 	skip
@@ -164,118 +203,132 @@ inline __asi_exit()
 }
 
 /*
- * An access to sensitive memory, and __asi_fault() if it is not mapped. It
- * faults once at most: there is no livelock, whatever comes in between.
+ * An access to what the process has for itself, and to sensitive memory, where that is
+ * not mapped: __asi_fault(). It faults once at most: there is no livelock, whatever
+ * comes in between. The other one is asi_exit() as well, from wherever that is called.
  */
-inline touch()
+inline touch_own()
 {
-	do
-	:: !restricted ->
-		break				/* the access */
-	:: restricted ->
-		assert(!faulted);
-		faulted = true;
-#ifdef BREAK_FAULT_BY_INTENT
-		if
-		:: !unrestricted -> __asi_exit()
-		:: else
-		fi
-#else
-		__asi_exit()
-#endif
-	od;
-	faulted = false
+	root == GUEST ->
+		__asi_leave_guest_root();
+		assert(root != GUEST)
 }
 
-inline asi_exit()
+inline touch()
 {
-	if
-	:: restricted -> __asi_exit()
-	:: else
-	fi
+	root != UNRESTRICTED ->
+#ifdef BREAK_FAULT_BY_INTENT
+		if
+		:: !intent -> __asi_exit()
+		:: else
+		fi;
+#else
+		__asi_exit();
+#endif
+		assert(root == UNRESTRICTED)
 }
 
 inline asi_load_mm()
 {
-#ifndef BREAK_LOAD_MM_UNRESTRICTED
-	to_restricted = restricted;
+#if defined(BREAK_LOAD_MM_KEEPS_GUEST)
+	to = root;
+#elif !defined(BREAK_LOAD_MM_UNRESTRICTED)
+	to = (root == UNRESTRICTED -> UNRESTRICTED : RESTRICTED);
 #endif
-	mov_cr3(to_restricted);
-	to_restricted = false
+#if !defined(BREAK_LOAD_MM_KEEPS_GUEST) && !defined(BREAK_LOAD_MM_NOT_FLUSHED)
+	if
+	:: root == GUEST ->
+		asi_flush_steering(control_guest);	/* ASI_RUNS_PROCESS */
+		data_user = true
+	:: else
+	fi;
+#endif
+	mov_cr3(to);
+	to = UNRESTRICTED;
+	assert(root != GUEST)
 }
 
-/* The process before has tainted data: it was within reach. */
+/* The process before has tainted data: it was within reach. So was its guest. */
 inline asi_switch_taints()
 {
-#ifndef BREAK_SWITCH_TAINTS_NOT
-	data = true;
+	d_step {
+#if defined(BREAK_SWITCH_DROPS_GUEST_DATA)
+		data = data || data_user;
+#elif !defined(BREAK_SWITCH_TAINTS_NOT)
+		data = data || data_user || data_guest;
 #endif
 #ifdef BREAK_SWITCH_DROPS_GUEST
-	guest = false;
+		control_guest = false;
 #endif
 #ifndef BREAK_SWITCH_UNNOTICED
-	switched = true
-#else
-	skip
+		noticed = true;
 #endif
-}
-
-/* What siblings must not find, if they are released */
-inline asi_flush_and_release()
-{
-	if
-	:: data ->
-		asi_flush_data();
-		data = false
-	:: else
-	fi
+		data_user = true;
+		data_guest = false
+	}
 }
 
 inline __asi_relax()
 {
-	mov_cr3(true);
-	asi_flush_and_release();
+	mov_cr3(RESTRICTED);
+	/* asi_flush_and_release() */
+	if
+	:: data ->
+		asi_flush_all_data();
+		data_user = true
+	:: else
+	fi;
 #ifndef BREAK_RELAX_UNNOTICED
-	switched = true;
+	noticed = true;
 #endif
-	unrestricted = false
+	intent = false
 }
 
 inline asi_enter_guest()
 {
+#ifdef BREAK_GUEST_FLUSH_FIRST
+	asi_flush_leaking(data || data_user);
+#endif
 	if
 #ifndef BREAK_GUEST_UNRESTRICTED
-	:: unrestricted ->
-		mov_cr3(true);
-		asi_flush_and_release()
+	:: intent -> mov_cr3(asi_guest_root)
+#endif
+#ifndef BREAK_GUEST_BY_INTENT
+	:: !intent && root != asi_guest_root -> mov_cr3(asi_guest_root)
 #endif
 	:: else
 	fi;
-	/* KVM's own mitigations flush data, or nothing does. */
+	/* ASI_RUNS_GUEST. Without its own root, it is beside what its process has. */
+#if !defined(BREAK_GUEST_FLUSH_FIRST) && !defined(BREAK_GUEST_NOT_FLUSHED)
+	asi_flush_leaking(data || (data_user && asi_guest_root == GUEST));
+#endif
 #ifndef BREAK_GUEST_TAINTS_LATE
-	guest = true;
+	d_step { control_guest = true; data_guest = true };
 #endif
 #ifndef BREAK_GUEST_UNNOTICED
-	switched = true;
+	noticed = true;
 #endif
-	unrestricted = false
+	intent = false
 }
 
 active proctype task() provided (level == 0)
 {
-	bool faulted, to_restricted, value;
+	byte to = UNRESTRICTED, value = GUEST;
 
+	if
+	:: asi_guest_root = RESTRICTED	/* asi=guests=off */
+	:: skip
+	fi;
 	do
 	:: true ->
 		/* arch_exit_to_user_mode(), and the next entry */
 		asi_enter();
-		d_step { user = true; bp = true; rsb = true };
-		user = false
+		d_step { in_user = true; bp = max(bp, BY_USER); rsb = max(rsb, BY_USER) };
+		in_user = false
+
+	:: touch_own()
 
 	:: touch()
-
-	:: true ->
-		asi_exit()
 
 	:: true ->
 		/* switch_mm_irqs_off(), to a process or not */
@@ -288,27 +341,30 @@ active proctype task() provided (level == 0)
 		 * What was within reach until now is another's, whatever has
 		 * been flushed since the taints were switched.
 		 */
-		d_step { l1d = true; buffers = true }
+		d_step { l1d = UNRESTRICTED; buffers = UNRESTRICTED }
 
-	:: value = restricted;
-		/* It will be written back; interrupts are on or off. */
+	:: root != UNRESTRICTED ->
+		/* CR3 is read, and will be written back; interrupts are on or off. */
+		value = root;
 		do
+		:: touch_own()
 		:: touch()
-		:: true -> asi_exit()
+		:: intent -> __asi_relax()
 		:: break
 		od;
 		mov_cr3(value);
-		value = false
+		value = GUEST
 
 	:: true ->
 		asi_enter_guest();
-		d_step { bp = true; rsb = true; guest_bp = true }
+		/* VM entry and exit; asi_host_cr3() is what is loaded. */
+		d_step { in_guest = true; bp = BY_GUEST; rsb = BY_GUEST };
 #ifdef BREAK_GUEST_TAINTS_LATE
-		;
-		guest = true
+		d_step { control_guest = true; data_guest = true };
 #endif
+		in_guest = false
 
-	:: unrestricted ->
+	:: intent ->
 		__asi_relax()
 	od
 }
@@ -316,96 +372,132 @@ active proctype task() provided (level == 0)
 /* The first of these strikes the task, the second one the first one. */
 active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 {
-	bool faulted, to_restricted, found_restricted, found_unrestricted;
-	bool found_switched, found_control, found_guest, found_data;
-	bool was_restricted, was_unrestricted;	/* what is really so */
+	byte found_root;
+	bool found_intent, found_noticed;
+	bool found_control, found_control_guest, found_data, found_data_user, found_data_guest;
+	byte was_root;				/* what is really so */
+	bool was_intent;
 
 	do
 	:: d_step {
 		level == _pid - 1 -> level = _pid;
-		was_restricted = restricted;
-		was_unrestricted = unrestricted
+		was_root = root;
+		was_intent = intent
 	   };
 
 #ifdef BREAK_NMI_SAVE_LATE
-		touch();
+		if
+		:: touch()
+		:: true
+		fi;
 #endif
 		/* __asi_nmi_enter(), called first of all */
-		found_unrestricted = unrestricted;
-		found_switched = switched;
-		found_restricted = restricted;
-		found_control = control;
-		found_guest = guest;
-		found_data = data;
+		d_step {
+			found_intent = intent;
+			found_noticed = noticed
+		};
+		found_root = root;
+		d_step {
+			found_control = control;
+			found_control_guest = control_guest;
+			found_data = data;
+			found_data_user = data_user;
+			found_data_guest = data_guest
+		};
 
-		/* The handler. It may use_temporary_mm(), if it is kgdb's. */
+		/*
+		 * The handler. It may use_temporary_mm(), if it is kgdb's, which is
+		 * asi_switch_taints() and, as far as can be seen here, touch_own().
+		 */
 		do
+		:: touch_own()
 		:: touch()
-		:: true -> asi_switch_taints(); asi_load_mm()
+		:: asi_switch_taints()
 		:: break
 		od;
 		skip;				/* no break into a d_step */
 
 		/* __asi_nmi_exit(), called last of all */
 #ifdef BREAK_NMI_INTENT_FIRST
-		d_step { unrestricted = found_unrestricted; switched = found_switched };
+		d_step { intent = found_intent; noticed = found_noticed };
 #endif
 #ifndef BREAK_NMI_KEEPS_ROOT
 		if
-		:: found_restricted && !restricted ->
-			mov_cr3(true);
+#ifdef BREAK_NMI_LEFT_GUEST
+		:: found_root != UNRESTRICTED && root == UNRESTRICTED ->
+#else
+		:: found_root != UNRESTRICTED && root != found_root ->
+#endif
+#ifdef BREAK_NMI_FORGETS_GUEST
+			mov_cr3(RESTRICTED);
+#else
+			mov_cr3(found_root);
+#endif
 #ifndef BREAK_NMI_NO_FLUSH
 			asi_flush_data();
 #endif
-			data = false
+			d_step { data = false; data_user = false; data_guest = false }
 		:: else
 		fi;
 #endif
 #ifndef BREAK_NMI_TAINTS_LOST
 		d_step {
 			control = control || found_control;
-			guest = guest || found_guest;
-			data = data || found_data
+			control_guest = control_guest || found_control_guest;
+			data = data || found_data;
+			data_user = data_user || found_data_user;
+			data_guest = data_guest || found_data_guest
 		};
 #endif
 #ifdef BREAK_NMI_CLEARS_INTENT
-		unrestricted = false;
+		intent = false;
 #elif !defined(BREAK_NMI_KEEPS_INTENT)
-		d_step { unrestricted = found_unrestricted; switched = found_switched };
+		d_step { intent = found_intent; noticed = found_noticed };
 #endif
 
 		d_step {
 			/* As if nothing had happened */
-			assert(restricted == was_restricted &&
-			       unrestricted == was_unrestricted);
-			found_restricted = false;
-			found_unrestricted = false;
-			found_switched = false;
+			assert(root == was_root && intent == was_intent);
+			found_root = GUEST;
+			found_intent = false;
+			found_noticed = false;
 			found_control = false;
-			found_guest = false;
+			found_control_guest = false;
 			found_data = false;
-			was_restricted = false;
-			was_unrestricted = false;
+			found_data_user = false;
+			found_data_guest = false;
+			was_root = GUEST;
+			was_intent = false;
 			level = _pid - 1
 		}
 	od
 }
 
+/* No secrets in reach of what untrusted code has trained, */
+#define KERNEL_SAFE	(root != UNRESTRICTED || trained == NOBODY)
+/* nor what a VMM has of what a guest has */
+#define VMM_SAFE	(root != RESTRICTED || trained != BY_GUEST || \
+			 asi_guest_root == RESTRICTED)
+/* The intent is clear: all flushes of an enter are done */
+#define INTENT_TRUE	(intent || (root != UNRESTRICTED && \
+				    (noticed || left != UNRESTRICTED)))
+/* User mode runs: the same, that it runs is known, and guests have no say */
+#define USER_SAFE	(!(in_user && level == 0) || \
+			 (!intent && !noticed && root == RESTRICTED && \
+			  left <= RESTRICTED && control && trained != BY_GUEST))
+/* A guest runs: what it must not see is neither mapped nor left */
+#define GUEST_SAFE	(!(in_guest && level == 0) || \
+			 (!intent && root == asi_guest_root && left <= asi_guest_root))
+
 /* What must hold at every instant. */
 active proctype monitor()
 {
 	atomic {
-		!((restricted || !trained) &&
-		  (unrestricted || (restricted && (switched || !dirty))) &&
-		  (!(user && level == 0) ||
-		   (!unrestricted && restricted && !dirty && control && !guest_bp)))
-		->
-		/* No secrets in reach of what untrusted code has trained */
-		assert(restricted || !trained);
-		/* The intent is clear: all flushes of an enter are done */
-		assert(unrestricted || (restricted && (switched || !dirty)));
-		/* User mode runs: the same, that it runs is known, and guests have no say */
-		assert(!(user && level == 0) ||
-		       (!unrestricted && restricted && !dirty && control && !guest_bp))
+		!(KERNEL_SAFE && VMM_SAFE && INTENT_TRUE && USER_SAFE && GUEST_SAFE) ->
+		assert(KERNEL_SAFE);
+		assert(VMM_SAFE);
+		assert(INTENT_TRUE);
+		assert(USER_SAFE);
+		assert(GUEST_SAFE)
 	}
 }

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What exits from KVM guests cost: none that the kernel handles by itself makes a
+ * transition, and those that need nothing of the process do not leave the address space
+ * for guests either. One that goes to user mode and back changes between the two.
+ *
+ * The mutants vmexit-exits and vmexit-switches show that both would be noticed.
+ */
+#include "asi.h"
+#include "guest.h"
+#include "kselftest_harness.h"
+
+#define EXITS	1000
+#define TRIES	3
+#define SIZE	(8UL << 20)
+
+/* Less than this an exit is what the rest of the machine does meanwhile. */
+#define NOTHING	0.02
+
+#define TIMES(nr, body)			\
+	"movw $" #nr ", %si\n"		\
+	"1:\n"				\
+	body "\n"			\
+	"decw %si\n"			\
+	"jnz 1b\n"
+
+GUEST_PROGRAM(port, "");
+GUEST_PROGRAM(cpuid, TIMES(1000, "xorl %eax, %eax; cpuid"));
+/* IA32_APIC_BASE */
+GUEST_PROGRAM(rdmsr, TIMES(1000, "movl $0x1b, %ecx; rdmsr"));
+/* The mask of the first interrupt controller */
+GUEST_PROGRAM(pic, TIMES(1000, "inb $0x21, %al"));
+/* The ID of the local APIC */
+GUEST_PROGRAM(mmio, "movl $0xfee00020, %ebx\n" TIMES(1000, "addr32 movl (%ebx), %eax"));
+GUEST_PROGRAM(npf, "movl $0x100000, %ebx\n"
+	      TIMES(1000, "addr32 movb $1, (%ebx); addl $0x1000, %ebx"));
+/* A timer of 1 kHz, the handler of its interrupt, and nothing to do but to wait for it */
+GUEST_PROGRAM(hlt,
+	      "cli\n"
+	      "movw $(0x1000 + 9f - guest_hlt), 0x20\n"
+	      "movw $0, 0x22\n"
+	      "movb $0x11, %al; outb %al, $0x20\n"
+	      "movb $8, %al; outb %al, $0x21\n"
+	      "movb $4, %al; outb %al, $0x21\n"
+	      "movb $1, %al; outb %al, $0x21\n"
+	      "movb $0xfe, %al; outb %al, $0x21\n"
+	      "movb $0x34, %al; outb %al, $0x43\n"
+	      "movb $0xa9, %al; outb %al, $0x40\n"
+	      "movb $4, %al; outb %al, $0x40\n"
+	      TIMES(100, "sti; hlt; cli")
+	      "jmp 8f\n"
+	      "9: movb $0x20, %al; outb %al, $0x20; iretw\n"
+	      "8:");
+
+FIXTURE(vmexit) {
+	struct guest guest;
+	char *mem;
+};
+
+FIXTURE_VARIANT(vmexit) {
+	const char *code, *end;
+	unsigned int exits;	/* of one run */
+	bool irqchip;
+	bool anew;		/* the memory for each run */
+	bool skips;		/* an instruction, which has to be read for that by KVM on
+				 * CPUs that do not say how long it is
+				 */
+	double switches;	/* of each, between the two address spaces, at most */
+};
+
+#define VARIANT(name, ...)						\
+	FIXTURE_VARIANT_ADD(vmexit, name) {				\
+		.code = guest_##name, .end = guest_##name##_end, __VA_ARGS__ }
+
+VARIANT(port, .exits = 1, .switches = 2);
+VARIANT(cpuid, .exits = EXITS, .skips = true, .switches = 0);
+VARIANT(rdmsr, .exits = EXITS, .skips = true, .switches = 0);
+VARIANT(pic, .exits = EXITS, .irqchip = true, .switches = 0);
+/* The same, if it does not say what the instruction is. */
+VARIANT(mmio, .exits = EXITS, .irqchip = true, .switches = 2);
+VARIANT(npf, .exits = EXITS, .anew = true, .switches = 0);
+/* Another task runs, even if it is the idle one. */
+VARIANT(hlt, .exits = 100, .irqchip = true, .switches = 4);
+
+FIXTURE_SETUP(vmexit)
+{
+	char buf[8] = "";
+	int ret;
+
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	ASSERT_EQ(0, asi_pin_alone());
+	asi_slurp("/sys/module/kvm_intel/parameters/unrestricted_guest", buf, sizeof(buf));
+	if (buf[0] == 'N')
+		SKIP(return, "real mode is emulated, from memory of the VMM");
+	self->mem = asi_fresh(SIZE);
+	ASSERT_NE(NULL, self->mem);
+	/* A fault for each page */
+	madvise(self->mem, SIZE, MADV_NOHUGEPAGE);
+	ret = guest_make(&self->guest, variant->code, variant->end, self->mem, SIZE,
+			 variant->irqchip);
+	if (self->guest.kvm < 0)
+		SKIP(return, "no KVM");
+	ASSERT_EQ(0, ret);
+}
+
+FIXTURE_TEARDOWN(vmexit)
+{
+}
+
+TEST_F_TIMEOUT(vmexit, costs, 120)
+{
+	long least[4] = { -1, -1, -1, -1 };
+	static const char * const names[] = {
+		"asi_exit", "asi_switch", "asi_flush_control", "asi_flush_data"
+	};
+	unsigned int runs = variant->exits > 1 ? 1 : EXITS, i, k, try;
+	double each[4], switches = variant->switches;
+
+	for (try = 0; try <= TRIES; try++) {
+		long before[4];
+
+		/* Once to get warm */
+		if (!try) {
+			ASSERT_TRUE(guest_run(&self->guest));
+			continue;
+		}
+		if (variant->anew)
+			ASSERT_EQ(0, guest_map(&self->guest));
+		for (k = 0; k < 4; k++)
+			before[k] = asi_counter(names[k]);
+		for (i = 0; i < runs; i++)
+			ASSERT_TRUE(guest_run(&self->guest));
+		for (k = 0; k < 4; k++) {
+			long grown = asi_counter(names[k]) - before[k];
+
+			if (least[k] < 0 || grown < least[k])
+				least[k] = grown;
+		}
+	}
+	for (k = 0; k < 4; k++)
+		each[k] = (double)least[k] / runs / variant->exits;
+	TH_LOG("an exit costs %.3f transitions, %.3f switches, %.3f control and %.3f data flushes",
+	       each[0], each[1], each[2], each[3]);
+	EXPECT_GT(NOTHING, each[0]);
+	if (variant->skips && asi_cpu_has("svm") && !asi_cpu_has("nrip_save"))
+		switches = 2;
+	EXPECT_GE(switches + NOTHING, each[1]);
+}
+
+TEST_HARNESS_MAIN
