@@ -332,17 +332,19 @@ void asi_exit(void)
 noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 			 unsigned long address)
 {
-	bool trace, guest = asi_loaded_root() == ASI_ROOT_GUEST;
+	bool trace, guest;
 
 	/*
 	 * Sensitive memory is simply not present. User mode cannot cause this
 	 * fault: what the CPU reads on its behalf (descriptor tables) is never
 	 * sensitive, and returning to user mode from here would not enter.
-	 *
-	 * With WRUSS the kernel writes as user mode, and faults as such.
 	 */
-	if (user_mode(regs) ||
-	    (error_code & ~(X86_PF_WRITE | (guest ? X86_PF_USER | X86_PF_SHSTK : 0))))
+	if (user_mode(regs))
+		return false;
+
+	/* With WRUSS the kernel writes as user mode, and faults as such. */
+	guest = asi_loaded_root() == ASI_ROOT_GUEST;
+	if (error_code & ~(X86_PF_WRITE | (guest ? X86_PF_USER | X86_PF_SHSTK : 0)))
 		return false;
 
 	/*
