@@ -1035,6 +1035,8 @@ static int plant_freed(const struct kind *kind, const struct pattern *pattern,
 	asm volatile(load						\
 		     "movq $0, (%[tag])\n\t"				\
 		     "movq $0, 8(%[tag])\n\t"				\
+		     "movq $0, 32(%[tag])\n\t"				\
+		     "movq $0, 40(%[tag])\n\t"				\
 		     "syscall\n\t"					\
 		     "1: mov %[sleep], %%eax\n\t"			\
 		     "mov %[forever], %%rdi\n\t"			\
@@ -1048,13 +1050,14 @@ static int plant_freed(const struct kind *kind, const struct pattern *pattern,
 		     : "rcx", "r11", "memory", ##__VA_ARGS__);		\
 } while (0)
 
-/* The first two vector registers are neighbours in the save area. */
+/* The first three vector registers are neighbours in the save area. */
 static void fpu_body(const struct kind *kind, const struct pattern *pattern,
 		     int ready)
 {
 	pattern_fill(scratch, TAG_SIZE, pattern, kind_word(kind->name));
 	SLEEP_WITH("movdqu (%[tag]), %%xmm0\n\t"
-		   "movdqu 16(%[tag]), %%xmm1\n\t", ready);
+		   "movdqu 16(%[tag]), %%xmm1\n\t"
+		   "movdqu 32(%[tag]), %%xmm2\n\t", ready);
 }
 
 static int plant_fpu(const struct kind *kind, const struct pattern *pattern,
@@ -1065,7 +1068,7 @@ static int plant_fpu(const struct kind *kind, const struct pattern *pattern,
 	return pid < 0 ? pid : 0;
 }
 
-/* These four are neighbours on the kernel stack while the task sleeps. */
+/* These six are neighbours on the kernel stack while the task sleeps. */
 static void regs_body(const struct kind *kind, const struct pattern *pattern,
 		      int ready)
 {
@@ -1073,7 +1076,10 @@ static void regs_body(const struct kind *kind, const struct pattern *pattern,
 	SLEEP_WITH("mov (%[tag]), %%r15\n\t"
 		   "mov 8(%[tag]), %%r14\n\t"
 		   "mov 16(%[tag]), %%r13\n\t"
-		   "mov 24(%[tag]), %%r12\n\t", ready, "r12", "r13", "r14", "r15");
+		   "mov 24(%[tag]), %%r12\n\t"
+		   "mov 32(%[tag]), %%rbp\n\t"
+		   "mov 40(%[tag]), %%rbx\n\t",
+		   ready, "rbx", "rbp", "r12", "r13", "r14", "r15");
 }
 
 static int plant_regs(const struct kind *kind, const struct pattern *pattern,

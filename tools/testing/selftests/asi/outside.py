@@ -51,7 +51,8 @@ from collections import Counter
 # Of plant.c. Spelled in pieces, so that no page cache of this file holds it
 # should it ever be copied into a guest.
 MAGIC = bytes.fromhex("538dc17e2af4960b") + bytes.fromhex("e9355ca817d260bf")
-TAG_SIZE = 32
+CIGAM = bytes(0xff - byte for byte in MAGIC)
+TAG_SIZE = 64
 
 KINDS = ("anon huge shanon tmpfs ext4 disk ramdisk memfd sysvshm posixshm hugetlb "
          "secret ksm moved uffd pipe unix unixbig dgram netlink tcp collapse zerocopy udp "
@@ -167,9 +168,11 @@ class Ram:
         """Yields (offset, kind) of the tags in a part of RAM."""
         at = self.bytes.find(MAGIC, start, end)
         while at >= 0:
-            name = self.bytes[at + 16:at + 24].rstrip(b"\0")
-            yield at, name.decode("ascii", "replace")
-            at = self.bytes.find(MAGIC, at + TAG_SIZE, end)
+            # The magic alone may be what registers held that were saved.
+            if self.bytes[at + 32:at + 48] == CIGAM:
+                name = self.bytes[at + 16:at + 24].rstrip(b"\0")
+                yield at, name.decode("ascii", "replace")
+            at = self.bytes.find(MAGIC, at + TAG_SIZE // 2, end)
 
     def scan(self):
         """Looks for secrets everywhere."""
@@ -190,7 +193,7 @@ class Ram:
 
     def still_holds(self, frame):
         start = frame * PAGE
-        return self.bytes.find(MAGIC, start, start + PAGE) >= 0
+        return next(self.tags(start, start + PAGE), None) is not None
 
 
 class Tables:

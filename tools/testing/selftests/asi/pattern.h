@@ -2,10 +2,12 @@
 /*
  * A secret that can be recognised wherever it turns up.
  *
- * Memory is filled with a tag of 32 bytes, over and over: two words of magic,
- * the name of the kind of memory, and a nonce. No complete tag is ever made
- * anywhere but in the memory that is filled, and never in a vector register,
- * since the kernel saves those: a tag found in a frame has come from there.
+ * Memory is filled with a tag of 64 bytes, over and over: two words of magic, the
+ * name of the kind of memory and a nonce, then the same with the complement of the
+ * magic. No complete tag is ever made anywhere but in the memory that is filled, and
+ * never in a vector register, since the kernel saves those; nor does one fit into
+ * the general registers that memcpy() moves data with, up to 32 bytes in their order
+ * on a stack when it is interrupted. A tag found in a frame has come from there.
  */
 #ifndef SELFTESTS_ASI_PATTERN_H
 #define SELFTESTS_ASI_PATTERN_H
@@ -16,7 +18,7 @@
 #include <sys/random.h>
 
 #define __gpr		__attribute__((target("general-regs-only")))
-#define TAG_WORDS	4
+#define TAG_WORDS	8
 #define TAG_SIZE	(TAG_WORDS * sizeof(unsigned long))
 
 /* Keeps the words of the magic apart from what they look like in memory. */
@@ -70,14 +72,15 @@ static inline __gpr void pattern_fill(void *mem, size_t len,
 				      const struct pattern *pattern,
 				      unsigned long kind)
 {
-	unsigned long *word = mem;
+	unsigned long *word = mem, veil = TAG_VEIL;
 	size_t i;
 
-	for (i = 0; i < len / TAG_SIZE; i++) {
-		word_store(word++, pattern->veiled[0] ^ TAG_VEIL);
-		word_store(word++, pattern->veiled[1] ^ TAG_VEIL);
+	for (i = 0; i < len / TAG_SIZE * 2; i++) {
+		word_store(word++, pattern->veiled[0] ^ veil);
+		word_store(word++, pattern->veiled[1] ^ veil);
 		word_store(word++, kind);
 		word_store(word++, pattern->nonce);
+		veil = ~veil;
 	}
 }
 
@@ -91,12 +94,11 @@ static inline __gpr void pattern_scrub(void *mem, size_t len)
 }
 
 /*
- * Whether memory that begins on a word holds the magic of @pattern, all of it: a
- * part that fits into one register may be what a function has put on its stack. A
- * tag that does not begin on a word has one with the end of the first word of the
- * magic and the beginning of the second one, between one that ends as the magic
- * begins and one that begins as it ends. Most words are none of these by their
- * first byte.
+ * Whether memory that begins on a word holds the magic of @pattern, and half a tag
+ * further its complement. A tag that does not begin on a word has one with the end
+ * of the first word of the magic and the beginning of the second one, between one
+ * that ends as the magic begins and one that begins as it ends. Most words are none
+ * of these by their first byte.
  */
 static inline __gpr bool pattern_found(const void *mem, size_t len,
 				       const struct pattern *pattern)
@@ -118,8 +120,8 @@ static inline __gpr bool pattern_found(const void *mem, size_t len,
 	for (down = 0; down < 64; down += 8)
 		begins[(veiled[down / 8] ^ veil[down / 8]) & 0xff] = true;
 
-	for (i = 0; i + 1 < len / sizeof(*word); i++) {
-		if (!begins[word[i] & 0xff])
+	for (i = 0; i + TAG_WORDS / 2 < len / sizeof(*word); i++) {
+		if (!begins[word[i] & 0xff] || word[i + TAG_WORDS / 2] != ~word[i])
 			continue;
 		if ((word[i] ^ TAG_VEIL) == pattern->veiled[0] &&
 		    (word[i + 1] ^ TAG_VEIL) == pattern->veiled[1])
