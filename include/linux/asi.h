@@ -35,6 +35,7 @@ enum asi_break {
 	ASI_BREAK_NOENTER	= BIT(4), /* one return to user mode does not enter */
 	ASI_BREAK_NOFLIP	= BIT(5), /* act as if no block was free as a whole */
 	ASI_BREAK_NOSTUN	= BIT(6), /* nobody waits for SMT siblings */
+	ASI_BREAK_NOWINDOW	= BIT(7), /* copies of sensitive pages take transitions */
 };
 
 #ifdef CONFIG_ASI_DEBUG

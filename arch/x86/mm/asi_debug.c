@@ -280,6 +280,7 @@ static const struct {
 	{ "noenter",	ASI_BREAK_NOENTER },
 	{ "noflip",	ASI_BREAK_NOFLIP },
 	{ "nostun",	ASI_BREAK_NOSTUN },
+	{ "nowindow",	ASI_BREAK_NOWINDOW },
 };
 
 static int break_show(struct seq_file *seq, void *unused)

@@ -128,4 +128,7 @@ void asi_let_go(struct irq_work *unused);
 
 pmd_t *asi_restricted_pmd(unsigned long address);
 
+/* Where each mm has what it alone maps, and its windows in front of that. */
+extern unsigned long asi_local_base;
+
 #endif /* _X86_MM_ASI_INTERNAL_H */

@@ -29,6 +29,8 @@
 #include <asm/pgtable.h>
 #include <asm/setup.h>
 
+#include "asi_internal.h"
+
 /* Half of what is under one P4D entry: more than an mm can have threads. */
 #define ASI_LOCAL_PAGES	(P4D_SIZE / PAGE_SIZE / 2)
 
@@ -36,19 +38,24 @@
  * The first page. What is here is to a large part in the hands of user mode, so
  * it must not be at an address that is known to everyone.
  */
-static unsigned long asi_local_base __ro_after_init;
+unsigned long asi_local_base __ro_after_init;
 
 static unsigned long asi_local_address(const struct page *page)
 {
 	return asi_local_base + page_private(page) * PAGE_SIZE;
 }
 
-/* Before the first mm is made. */
+/*
+ * Before the first mm is made. Windows are in front of the first page, and have their
+ * PTEs in the same table.
+ */
 void __init asi_local_place(void)
 {
 	asi_local_base = ASI_LOCAL_START;
 	if (kaslr_memory_enabled())
 		asi_local_base += get_random_long() % ASI_LOCAL_PAGES * PAGE_SIZE;
+	if (pte_index(asi_local_base) < ASI_WINDOWS)
+		asi_local_base += ASI_WINDOWS * PAGE_SIZE;
 }
 
 /**

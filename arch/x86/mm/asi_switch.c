@@ -302,6 +302,7 @@ static __always_inline void __asi_exit(void)
 	asi_flush_before(ASI_RUNS_KERNEL);
 	asi_write_cr3(__native_read_cr3(), ASI_ROOT_UNRESTRICTED);
 	asi_taint(asi_policies[ASI_RUNS_KERNEL].leaves);
+	this_cpu_inc(asi_cpu.exits);
 	asi_count(ASI_EXIT);
 }
 
@@ -612,6 +613,48 @@ noinstr void asi_flush_other_roots_later(void)
 		if (root != asi_root_of(cr3))
 			asi_flush_root_later(root, cr3 & ASI_CR3_ASID_MASK);
 	}
+}
+
+/**
+ * asi_flush_window - forget a translation that only the roots of the process have
+ * @address: of the page
+ * @exits: asi_cpu.exits from before there was one, when the CPU was restricted
+ *
+ * In the loaded root now, in the other one when that is loaded next: the unrestricted
+ * root has none if it was not loaded. The guest root has no windows. An NMI in between
+ * may load the unrestricted root, but puts back what it finds, and the entry is clear.
+ *
+ * Context: any but NMI.
+ */
+noinstr void asi_flush_window(unsigned long address, unsigned int exits)
+{
+	unsigned long flags, cr3;
+	enum asi_root root;
+
+	raw_local_irq_save(flags);
+	cr3 = __native_read_cr3();
+	root = asi_root_of(cr3);
+	if (root != ASI_ROOT_RESTRICTED)
+		asi_flush_root_later(ASI_ROOT_RESTRICTED, cr3 & ASI_CR3_ASID_MASK);
+	if (root != ASI_ROOT_UNRESTRICTED && this_cpu_read(asi_cpu.exits) != exits)
+		asi_flush_root_later(ASI_ROOT_UNRESTRICTED, cr3 & ASI_CR3_ASID_MASK);
+	asm volatile("invlpg (%0)" :: "r" (address) : "memory");
+	raw_local_irq_restore(flags);
+}
+
+/**
+ * asi_taint_window - what was within reach through a window must not be seen
+ *
+ * A page is mapped as a whole, and what its owner before has left is read on the way to
+ * overwriting it. The taint comes first: who goes back to the restricted root in an
+ * interrupt flushes, and user mode comes after what is to do.
+ *
+ * Context: preemption off.
+ */
+void asi_taint_window(void)
+{
+	asi_taint(asi_policies[ASI_RUNS_KERNEL].leaves);
+	this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
 }
 
 /**

@@ -8,6 +8,7 @@
 #include <linux/asi.h>
 #include <linux/delay.h>
 #include <linux/gfp.h>
+#include <linux/highmem.h>
 #include <linux/kthread.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mman.h>
@@ -707,6 +708,8 @@ enum way {
 	WAY_CLOSE,	/* of a block that had lent them */
 	WAY_HIDE,	/* of an area that one mm was to map */
 	WAY_HIDE_LAZY,	/* the same, while a CPU only happens to have that mm */
+	WAY_WINDOW,	/* of a window of that mm */
+	WAY_WINDOW_LAZY,
 };
 
 /* A CPU that stays restricted while another one takes pages away. */
@@ -714,6 +717,7 @@ struct bystander {
 	const u8 *address;
 	struct mm_struct *mm;	/* to have loaded, or NULL */
 	bool lazy;		/* not to use it, either */
+	bool window;		/* which nothing brings back */
 	bool ready, go, valid, lost;
 };
 
@@ -725,6 +729,30 @@ static unsigned long transitions(const struct bystander *bystander)
 	if (bystander->lazy)
 		return exits;
 	return exits + this_cpu_read(vm_event_states.event[ASI_SWITCH]);
+}
+
+static bool readable(const void *address)
+{
+	u8 byte;
+
+	return !copy_from_kernel_nofault(&byte, address, 1);
+}
+
+/* A window of the loaded mm, or NULL. Interrupts may make this CPU exit first. */
+static void *open_window(struct page *page)
+{
+	int tries = 400;
+	void *window;
+
+	do {
+		local_irq_disable();
+		enter();
+		local_irq_enable();
+		window = kmap_window_only(page);
+		if (!window)
+			udelay(5);
+	} while (!window && --tries);
+	return window;
 }
 
 /*
@@ -751,8 +779,12 @@ static __no_sanitize_address int stand_by(void *data)
 		/* Otherwise, an interrupt has left the restricted address space. */
 		bystander->valid = asi_in_restricted() &&
 				   transitions(bystander) == before;
-		(void)READ_ONCE(*bystander->address);
-		bystander->lost = transitions(bystander) != before;
+		if (bystander->window) {
+			bystander->lost = !readable(bystander->address);
+		} else {
+			(void)READ_ONCE(*bystander->address);
+			bystander->lost = transitions(bystander) != before;
+		}
 		/* Pairs with is_stale(): the translation is in the TLB. */
 		smp_store_release(&bystander->ready, true);
 		local_irq_enable();
@@ -812,6 +844,10 @@ static void take_away(struct kunit *test, enum way way, struct page *block,
 	case WAY_HIDE_LAZY:
 		asi_hide(area, HIDDEN_SIZE);
 		break;
+	case WAY_WINDOW:
+	case WAY_WINDOW_LAZY:
+		kunmap_window(area);
+		break;
 	}
 }
 
@@ -839,6 +875,7 @@ static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 {
 	unsigned int kept = nr % pageblock_nr_pages;
 	struct page *block = alloc_pages(GFP_KERNEL, pageblock_order);
+	struct page *sensitive = alloc_page(GFP_USER);
 	struct bystander bystander = {};
 	struct task_struct *task;
 	void *area = NULL;
@@ -846,6 +883,7 @@ static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 	bool gone;
 
 	KUNIT_ASSERT_NOT_NULL(test, block);
+	KUNIT_ASSERT_NOT_NULL(test, sensitive);
 	bystander.address = page_address(block + kept);
 	if (way == WAY_OPEN || way == WAY_CLOSE)
 		split_page(block, pageblock_order);
@@ -853,7 +891,13 @@ static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 		area = exposed_area(test, HIDDEN_SIZE, &bystander.mm);
 	if (area)
 		bystander.address = area + PAGE_SIZE * (nr % HIDDEN_PAGES);
-	bystander.lazy = way == WAY_HIDE_LAZY;
+	if (way == WAY_WINDOW || way == WAY_WINDOW_LAZY) {
+		bystander.window = true;
+		bystander.mm = mm_alloc();
+		KUNIT_ASSERT_NOT_NULL(test, bystander.mm);
+		kthread_use_mm(bystander.mm);
+	}
+	bystander.lazy = way == WAY_HIDE_LAZY || way == WAY_WINDOW_LAZY;
 	if (way == WAY_OPEN)
 		bystander.address = page_address(block + pageblock_nr_pages - 1 - kept);
 
@@ -863,12 +907,22 @@ static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 		open_rest(block, kept);
 	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
 	task = kthread_create_on_cpu(stand_by, &bystander, cpu, "asi_test/%u");
+	/* With which preemption is off */
+	if (bystander.window) {
+		area = open_window(sensitive);
+		KUNIT_ASSERT_NOT_NULL(test, area);
+		bystander.address = area;
+	}
 	if (!IS_ERR(task)) {
 		get_task_struct(task);
 		wake_up_process(task);
 		/* Pairs with stand_by(). */
-		while (!smp_load_acquire(&bystander.ready))
-			cond_resched();
+		while (!smp_load_acquire(&bystander.ready)) {
+			if (bystander.window)
+				cpu_relax();
+			else
+				cond_resched();
+		}
 	}
 
 	take_away(test, way, block, kept, area);
@@ -886,11 +940,15 @@ static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 	migrate_enable();
 	if (way == WAY_OPEN)
 		take_away(test, WAY_CLOSE, block, kept, NULL);
-	if (bystander.mm) {
+	if (bystander.window)
+		kthread_unuse_mm(bystander.mm);
+	else
 		vfree(area);
+	if (bystander.mm) {
 		mmput(bystander.mm);
 		__free_pages(block, pageblock_order);
 	}
+	__free_page(sensitive);
 
 	return gone && bystander.valid ? !bystander.lost : -1;
 }
@@ -983,6 +1041,30 @@ static void test_hide_flushes_lazy_broken(struct kunit *test)
 {
 	skip_unless_on(test);
 	test_stale(test, WAY_HIDE_LAZY, ASI_BREAK_NOFLUSH);
+}
+
+static void test_window_flushes(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_WINDOW, 0);
+}
+
+static void test_window_flushes_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_WINDOW, ASI_BREAK_NOFLUSH);
+}
+
+static void test_window_flushes_lazy(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_WINDOW_LAZY, 0);
+}
+
+static void test_window_flushes_lazy_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	test_stale(test, WAY_WINDOW_LAZY, ASI_BREAK_NOFLUSH);
 }
 
 /* A request that is larger than a block flips all of what it gets. */
@@ -1387,6 +1469,223 @@ static void test_local(struct kunit *test)
 		put_page(virt_to_page(p[i]));
 	}
 	KUNIT_EXPECT_EQ(test, right, LOCAL_PAGES);
+}
+
+/* One mm maps the page, at an address that nobody else uses, and as long as it wants. */
+static void test_window(struct kunit *test)
+{
+	struct page *page, *other, *plain;
+	struct mm_struct *mm;
+	u8 *window, *second;
+	int nr;
+
+	skip_unless_on(test);
+	mm = mm_alloc();
+	page = alloc_page(GFP_USER);
+	other = alloc_page(GFP_USER);
+	plain = alloc_page(GFP_KERNEL);
+	KUNIT_ASSERT_TRUE(test, mm && page && other && plain);
+	memset(page_address(page), 0x5a, PAGE_SIZE);
+	memset(page_address(other), 0xa5, PAGE_SIZE);
+
+	/* Without a process there is none. */
+	KUNIT_EXPECT_NULL(test, open_window(page));
+	kthread_use_mm(mm);
+	window = open_window(page);
+	second = open_window(other);
+	KUNIT_ASSERT_NOT_NULL(test, window);
+	KUNIT_ASSERT_NOT_NULL(test, second);
+
+	KUNIT_EXPECT_EQ(test, mapped_frame(mm->pgd, window), page_to_pfn(page));
+	KUNIT_EXPECT_EQ(test, mapped_frame(kernel_to_restricted_pgdp(mm->pgd), window),
+			page_to_pfn(page));
+	KUNIT_EXPECT_FALSE(test, maps(kernel_to_restricted_pgdp(mm->pgd),
+				      page_address(page)));
+	KUNIT_EXPECT_FALSE(test, maps(kernel_to_user_pgdp(mm->pgd), window));
+	KUNIT_EXPECT_FALSE(test, maps(swapper_pg_dir, window));
+	KUNIT_EXPECT_FALSE(test, maps(kernel_to_restricted_pgdp(swapper_pg_dir), window));
+	KUNIT_EXPECT_EQ(test, exits_of_access(page_address(page)), 1);
+	KUNIT_EXPECT_EQ(test, exits_of_access(window), 0);
+	KUNIT_EXPECT_EQ(test, window[PAGE_SIZE - 1], 0x5a);
+	KUNIT_EXPECT_EQ(test, second[0], 0xa5);
+
+	/* Where there is no need, and where closing it could have to wait. */
+	KUNIT_EXPECT_NULL(test, open_window(plain));
+	preempt_disable();
+	KUNIT_EXPECT_NULL(test, open_window(page));
+	preempt_enable();
+	asi_exit();
+	KUNIT_EXPECT_PTR_EQ(test, kmap_window(page), page_address(page));
+
+	for (nr = 2; open_window(other); nr++)
+		;
+	KUNIT_EXPECT_EQ(test, nr, ASI_WINDOWS);
+	while (nr-- > 2)
+		kunmap_window(second - (nr - 1) * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, second[PAGE_SIZE / 2], 0xa5);
+	kunmap_window(second + PAGE_SIZE - 1);
+	KUNIT_EXPECT_FALSE(test, readable(second));
+	KUNIT_EXPECT_EQ(test, window[0], 0x5a);
+	kunmap_window(window);
+	KUNIT_EXPECT_FALSE(test, readable(window));
+	KUNIT_EXPECT_EQ(test, mm->context.asi.windows, 0);
+
+	/* What has not been a window. */
+	kunmap_window(page_address(page));
+	KUNIT_EXPECT_EQ(test, mm->context.asi.windows, 0);
+
+	kthread_unuse_mm(mm);
+	mmput(mm);
+	__free_page(plain);
+	__free_page(other);
+	__free_page(page);
+}
+
+/* In how many of some attempts this CPU could still read what was a window. */
+static int stale_windows(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_USER);
+	struct mm_struct *mm = mm_alloc();
+	int tries, stale = 0;
+	u8 *window;
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	kthread_use_mm(mm);
+	for (tries = 0; tries < 20; tries++) {
+		window = open_window(page);
+		KUNIT_ASSERT_NOT_NULL(test, window);
+		local_irq_disable();
+		enter();
+		(void)READ_ONCE(*window);
+		/* In one address space or in both, and closed in either */
+		if (tries % 3) {
+			asi_exit();
+			(void)READ_ONCE(*window);
+		}
+		if (tries % 3 == 2)
+			enter();
+		kunmap_window(window);
+		stale += readable(window);
+		if (asi_in_restricted())
+			asi_exit();
+		else
+			enter();
+		stale += readable(window);
+		local_irq_enable();
+	}
+	kthread_unuse_mm(mm);
+	mmput(mm);
+	__free_page(page);
+	return stale;
+}
+
+static void test_window_is_flushed(struct kunit *test)
+{
+	skip_unless_on(test);
+	KUNIT_EXPECT_EQ(test, stale_windows(test), 0);
+}
+
+static void test_window_is_flushed_broken(struct kunit *test)
+{
+	int stale;
+
+	skip_unless_on(test);
+	asi_break_mask = ASI_BREAK_NOFLUSH;
+	stale = stale_windows(test);
+	asi_break_mask = 0;
+	flush_tlb_all();
+	KUNIT_EXPECT_GT(test, stale, 0);
+}
+
+/* What was within reach is flushed before user mode runs, where that makes a difference. */
+static void test_window_taints(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_USER);
+	struct mm_struct *mm = mm_alloc();
+	u8 leaves = asi_policies[ASI_RUNS_KERNEL].leaves;
+	u8 todo, taints, later;
+	void *window;
+
+	skip_unless_on(test);
+	if (!static_key_enabled(&asi_flush_verw) && !static_key_enabled(&asi_flush_l1d))
+		kunit_skip(test, "there is no flush of data");
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	kthread_use_mm(mm);
+	window = open_window(page);
+	KUNIT_ASSERT_NOT_NULL(test, window);
+
+	local_irq_disable();
+	enter();
+	kunmap_window(window);
+	todo = this_cpu_read(asi_cpu.todo);
+	taints = this_cpu_read(asi_cpu.taints);
+	enter();
+	later = this_cpu_read(asi_cpu.todo);
+	local_irq_enable();
+	KUNIT_EXPECT_EQ(test, todo, ASI_TODO_TAINT);
+	KUNIT_EXPECT_EQ(test, taints & leaves, leaves);
+	KUNIT_EXPECT_EQ(test, later, 0);
+
+	kthread_unuse_mm(mm);
+	mmput(mm);
+	__free_page(page);
+}
+
+/* Whether there are windows while another CPU has the mm loaded. */
+static bool window_beside(struct kunit *test, bool lazy)
+{
+	struct bystander bystander = {
+		.address = (const u8 *)&jiffies,
+		.window = true,
+		.lazy = lazy,
+	};
+	struct page *page = alloc_page(GFP_USER);
+	struct task_struct *task;
+	int tries = 1000;
+	unsigned int cpu;
+	void *window;
+
+	bystander.mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_NOT_NULL(test, bystander.mm);
+	kthread_use_mm(bystander.mm);
+	migrate_disable();
+	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
+	task = kthread_create_on_cpu(stand_by, &bystander, cpu, "asi_test/%u");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	get_task_struct(task);
+	wake_up_process(task);
+	/* Pairs with stand_by(). */
+	while (!smp_load_acquire(&bystander.ready))
+		cond_resched();
+
+	/* One that is lazy is told to go, and may take its time */
+	do {
+		window = open_window(page);
+	} while (!window && lazy && --tries);
+	if (window)
+		kunmap_window(window);
+
+	/* Pairs with stand_by(). */
+	smp_store_release(&bystander.go, true);
+	kthread_stop_put(task);
+	migrate_enable();
+	kthread_unuse_mm(bystander.mm);
+	mmput(bystander.mm);
+	__free_page(page);
+	return window;
+}
+
+/* No other CPU could have got hold of it; a lazy one goes away. */
+static void test_window_is_alone(struct kunit *test)
+{
+	skip_unless_on(test);
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
+	KUNIT_EXPECT_FALSE(test, window_beside(test, false));
+	KUNIT_EXPECT_TRUE(test, window_beside(test, true));
 }
 
 #define EXPOSED_SIZE	(PMD_SIZE + 3 * PAGE_SIZE)	/* more than one page table */
@@ -2319,12 +2618,21 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_hide_flushes_broken),
 	KUNIT_CASE(test_hide_flushes_lazy),
 	KUNIT_CASE(test_hide_flushes_lazy_broken),
+	KUNIT_CASE(test_window_flushes),
+	KUNIT_CASE(test_window_flushes_broken),
+	KUNIT_CASE(test_window_flushes_lazy),
+	KUNIT_CASE(test_window_flushes_lazy_broken),
 	KUNIT_CASE(test_attributes),
 	KUNIT_CASE(test_image_is_pinned),
 	KUNIT_CASE(test_types),
 	KUNIT_CASE(test_hot_add),
 	KUNIT_CASE(test_kernel_half_shared),
 	KUNIT_CASE(test_local),
+	KUNIT_CASE(test_window),
+	KUNIT_CASE(test_window_is_flushed),
+	KUNIT_CASE(test_window_is_flushed_broken),
+	KUNIT_CASE(test_window_taints),
+	KUNIT_CASE(test_window_is_alone),
 	KUNIT_CASE(test_expose),
 	KUNIT_CASE(test_expose_nothing),
 	KUNIT_CASE(test_taints),

@@ -131,6 +131,7 @@ struct asi_core {
  * @flush_pending:	for each root the PCIDs (bit N for kernel PCID N) whose
  *			translations are stale, to be flushed when that root is
  *			loaded next
+ * @exits:		how many there were
  * @core:		what it shares with its SMT siblings
  * @violations:		how often this was found not to hold, see asi_check()
  */
@@ -139,6 +140,7 @@ struct asi_cpu {
 	u8	taints;
 	u8	thread;
 	u16	flush_pending[ASI_NR_ROOTS];
+	unsigned int exits;
 	u64	tainted_by;
 	struct asi_core *core;
 #ifdef CONFIG_ASI_DEBUG
@@ -421,6 +423,8 @@ void asi_load_mm(unsigned long cr3);
 void asi_switch_taints(const struct mm_struct *next);
 void asi_flush_asid_later(u16 pcid);
 void asi_flush_other_roots_later(void);
+void asi_flush_window(unsigned long address, unsigned int exits);
+void asi_taint_window(void);
 void asi_cpu_reset(void);
 void asi_exit(void);
 
@@ -471,6 +475,13 @@ void *asi_local_alloc(struct mm_struct *mm);
 void asi_local_free(struct mm_struct *mm, void *p);
 void *asi_local_alias(const void *p);
 
+/* Windows onto sensitive pages: asi_window.c */
+#define ASI_WINDOWS	8
+
+int asi_window_init(struct mm_struct *mm);
+void asi_window_load(struct mm_struct *mm);
+void asi_window_unload(struct mm_struct *mm);
+
 /* What one mm maps as well: asi_expose.c */
 void asi_expose_exit(struct mm_struct *mm, pgd_t *root);
 
@@ -515,6 +526,9 @@ static inline void asi_directmap_remove(u64 start, u64 size) { }
 static inline void asi_directmap_sync(unsigned long address) { }
 static inline int asi_local_init(struct mm_struct *mm) { return 0; }
 static inline void asi_local_exit(struct mm_struct *mm, pgd_t *root) { }
+static inline int asi_window_init(struct mm_struct *mm) { return 0; }
+static inline void asi_window_load(struct mm_struct *mm) { }
+static inline void asi_window_unload(struct mm_struct *mm) { }
 static inline void asi_expose_exit(struct mm_struct *mm, pgd_t *root) { }
 
 #endif /* CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */

@@ -343,7 +343,7 @@ TEST_F(control, a_forgotten_enter_is_seen)
 	EXPECT_RESTRICTED();
 	pid = fork();
 	if (!pid) {
-		asi_break("noenter");
+		asi_break("noenter nowindow");
 		fresh[0] = 1;
 		_exit(0);
 	}

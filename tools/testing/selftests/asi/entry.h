@@ -7,7 +7,7 @@
  * forces a transition inside the path that it is about, and then asks as the
  * very first thing (in the signal handler, in the new task) whether the CPU is
  * restricted. What forces it: reading the page cache, zeroing a page of user
- * memory on its first touch, or copying it.
+ * memory on its first touch, or copying it, while there are no windows for that.
  */
 #ifndef SELFTESTS_ASI_ENTRY_H
 #define SELFTESTS_ASI_ENTRY_H
@@ -81,7 +81,7 @@ static inline bool prepare(struct __test_metadata *_metadata)
 		SKIP(return false, "ASI is off");
 	if (!asi_has_debugfs())
 		SKIP(return false, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
-	asi_break("");
+	asi_break("nowindow");
 	EXPECT_EQ(0, asi_pin_alone());
 	state_fd = asi_open_state();
 	EXPECT_LE(0, state_fd);
@@ -128,6 +128,7 @@ FIXTURE_TEARDOWN(entry)
 
 	EXPECT_GE(sysconf(_SC_NPROCESSORS_ONLN), labs(exits - enters))
 		TH_LOG("%ld exits but %ld enters", exits, enters);
+	asi_break("");
 }
 
 /* Asserts that the path under test made at least @min transitions. */

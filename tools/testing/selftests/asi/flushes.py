@@ -14,6 +14,7 @@ word of these letters:
     P       the restricted root instead of the guest root
     S       the root of another mm is loaded
     L V     L1D, VERW: a data flush in this order
+    W       a window is closed onto what may be others'
     G H     a guest of KVM runs, and has run
     ( )     what an NMI does, or another exception that is handled like one
     M       the root that it has found, by the end of such a one
@@ -32,7 +33,7 @@ import sys
 
 CONTROL, DATA = "IRB", "LV"
 FUNCTIONS = {"asi_fill_return_buffer": "R", "clear_bhb_loop": "B", "asi_fill_l1d": "L",
-             "__asi_nmi_enter": "(", "__asi_nmi_exit": ")"}
+             "__asi_nmi_enter": "(", "__asi_nmi_exit": ")", "asi_taint_window": "W"}
 ROOTS = {"__asi_fault": "X", "asi_exit": "X", "__asi_exit": "X", "asi_load_mm": "S",
          "__asi_enter": "N", "__asi_relax": "N", "__asi_nmi_exit": "M",
          "__asi_enter_guest": "E", "asi_leave_guest_root": "P"}
@@ -174,7 +175,7 @@ def without_nmis(word, found):
 
 
 # What is done in one go: a flush that belongs to what comes after it, or before.
-TOKEN = f"({CONTROL})?[XP]|({CONTROL})?S({DATA})?|[NE]({DATA})?|GH"
+TOKEN = f"({CONTROL})?[XP]|({CONTROL})?S({DATA})?|[NEW]({DATA})?|GH"
 
 
 class State:
@@ -183,18 +184,19 @@ class State:
 
     def __init__(self):
         self.root, self.trained, self.guest = "restricted", True, False
-        self.kernel, self.process = False, True
+        self.kernel, self.process, self.window = False, True, False
 
     def flushed(self, token):
         if token.startswith(CONTROL):
             self.trained = self.guest = False
         if token.endswith(DATA):
-            self.kernel = self.process = False
+            self.kernel = self.process = self.window = False
 
     def take(self, token, found):
         """Something that is done; nothing is left of it."""
-        self.flushed(token)
         what = token.replace(CONTROL, "").replace(DATA, "")
+        self.window |= what == "W"
+        self.flushed(token)
         if what == "X":
             if self.trained:
                 found.add("control")
@@ -216,7 +218,7 @@ class State:
         elif what == "GH":
             if self.root != "guest":
                 found.add("restricted")
-            if self.kernel or self.process:
+            if self.kernel or self.process or self.window:
                 found.add("data")
             self.trained = self.guest = True
         return ""
@@ -227,7 +229,7 @@ class State:
             found.add("restricted")
         if self.guest:
             found.add("control")
-        if self.kernel:
+        if self.kernel or self.window:
             found.add("data")
 
 
@@ -239,7 +241,7 @@ def wrong(word, always=False):
         # NMIs are excepted, and no guests run.
         if whole and not word:
             return found
-        rest = word.replace(CONTROL, "i").replace(DATA, "l")
+        rest = word.replace("W", "").replace(CONTROL, "i").replace(DATA, "l")
         if not rest.startswith("i"):
             found.add("control")
         if not rest.endswith("l"):
@@ -267,6 +269,10 @@ def self_test():
             ("IRBXNVL", "data order restricted"), ("IRBX", "data restricted"),
             ("IRBXNLVX", "data restricted"), ("IRBXNLVIRB", "order"), ("IRB", "order"),
             ("SLVLV", "order"), ("?", "order"), ("IRSBXNLV", "control order"),
+            # Windows
+            ("WLV", ""), ("WWLV", ""), ("WSLV", ""), ("WIRBXNLV", ""), ("WELVGHIRBP", ""),
+            ("W", "data"), ("SLVW", "data"), ("WLVW", "data"), ("WVL", "data order"),
+            ("WLVLV", "order"), ("LV", "order"),
             # Guests
             ("ELVGHIRBP", ""), ("ELVGHGHIRBP", ""), ("ELVGHIRBPELVGHIRBP", ""),
             ("IRBXELVGHIRBP", ""), ("ELVGHIRBXNLV", ""), ("ELVGHIRBXELVGHIRBP", ""),
@@ -291,6 +297,7 @@ def self_test():
             raise CheckError(f"{word} is taken to be {' '.join(sorted(wrong(word))) or 'right'}")
     for word, expected in (
             ("IRBLV", ""), ("IRBXNLV", ""), ("IRBSLVIRBLV", ""), ("LV", "control"),
+            ("IRBWWLV", ""),
             ("", "control data"), ("IRB", "data"), ("IRBXN", "data"), ("IRBXLV", "restricted"),
             ("IRBXLVN", "data"), ("RIBLV", "control"), ("IRB?LV", "order"),
             ("IRB(X)MLVLV", ""), ("(IRBX)MLV", ""), ("(IRBX)M", "data")):

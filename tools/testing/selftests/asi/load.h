@@ -41,14 +41,17 @@ struct load {
 };
 
 /*
- * A round reads a file of its own, each byte of which tells where it is from,
- * and takes a page fault in user mode, which zeroes a page.
+ * A round makes a transition. It reads a file of its own, each byte of which tells
+ * where it is from, and takes a page fault in user mode, which zeroes a page: both
+ * through windows.
  */
 static inline bool load_round(int file, const char *good, char *fresh)
 {
 	char buf[LOAD_LEN];
 
 	memset(buf, 0, LOAD_LEN);
+	if (!asi_transit())
+		return false;
 	if (pread(file, buf, LOAD_LEN, 0) != LOAD_LEN || memcmp(buf, good, LOAD_LEN))
 		return false;
 	madvise(fresh, LOAD_LEN, MADV_DONTNEED);

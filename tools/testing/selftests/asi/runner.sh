@@ -9,7 +9,7 @@
 cd "$(dirname "$0")" || exit 1
 
 # The last one leaves memory behind in which ASI was broken on purpose.
-[ $# -gt 0 ] || set -- options entry exception steady secrets fpu guest storm stun hotplug \
+[ $# -gt 0 ] || set -- options entry exception steady window secrets fpu guest storm stun hotplug \
 	hotadd cma text efi suspend remains frames flip
 
 timeout=45

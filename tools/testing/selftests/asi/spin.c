@@ -2,8 +2,9 @@
 /*
  * The attackers of the check from outside: on every CPU two processes, by turns.
  * Three quarters of the time of each it is in user mode, and in the last makes
- * system calls that need no sensitive memory. And a third one where there is KVM, which
- * runs a guest that does what the kernel handles, and has secrets of its own.
+ * system calls that need no sensitive memory, or have windows for it. And a third one
+ * where there is KVM, which runs a guest that does what the kernel handles, and has
+ * secrets of its own.
  */
 #include <signal.h>
 #include <sys/prctl.h>
@@ -17,11 +18,22 @@
 
 #define EACH	2
 #define SIZE	(64UL << 10)
+#define PAGE	4096
 
 static const struct pattern pattern = PATTERN_KNOWN;
 
 /* The mask of the first interrupt controller, often enough to be seen at it */
 GUEST_PROGRAM(pic, "movw $100, %si\n1: inb $0x21, %al; decw %si; jnz 1b");
+
+static int file;
+static char page[PAGE];
+
+/* All of the page is this process's own. */
+static bool open_file(void)
+{
+	file = memfd_create("asi", MFD_CLOEXEC);
+	return file >= 0 && write(file, page, sizeof(page)) == sizeof(page);
+}
 
 static void call(void)
 {
@@ -32,6 +44,9 @@ static void call(void)
 	stat("/proc/self", &st);
 	syscall(SYS_futex, &word, FUTEX_WAKE, 1, NULL, NULL, 0);
 	syscall(SYS_futex, &word, FUTEX_WAIT, 1, NULL, NULL, 0);
+	if (pread(file, page, sizeof(page), 0) != sizeof(page) ||
+	    pwrite(file, page, sizeof(page), 0) != sizeof(page))
+		exit(1);
 }
 
 static void spin(void)
@@ -85,7 +100,7 @@ int main(void)
 			continue;
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		asi_pin(i % cpus);
-		if (write(ready[1], "", 1) == 1)
+		if (open_file() && write(ready[1], "", 1) == 1)
 			spin();
 		return 1;
 	}

@@ -19,7 +19,7 @@ struct workload_ctx {
  * struct workload - one operation, repeated
  * @name: what it is called in every table
  * @ops: how often to repeat it for a measurement
- * @steady: it needs no sensitive memory, so it must cost no transition
+ * @steady: it must cost no transition
  * @setup: may be NULL. Returns 0, or a negative error if it cannot run here.
  * @run: does the operation @n times. Returns 0 or a negative error.
  *

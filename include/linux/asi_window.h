@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Address Space Isolation: access to sensitive pages without a transition. This is a
+ * part of linux/highmem.h.
+ */
+#ifndef _LINUX_ASI_WINDOW_H
+#define _LINUX_ASI_WINDOW_H
+
+#include <linux/asi.h>
+#include <linux/mm.h>
+
+/* Provided by the architecture; not called without ASI */
+void *asi_window_open(const struct page *page);
+void asi_window_close(const void *addr);
+
+/**
+ * kmap_window - map a page of what is current's
+ * @page: whose content is for current to read, or that is filled on its behalf
+ *
+ * As kmap_local_page(), and nothing else without ASI. With it, the page may be mapped
+ * for current alone, so that the access takes no transition. Say it where you copy
+ * between the page and user mode of current, or clear the page or copy it for user mode;
+ * not for what the kernel happens to do for others in current's context, such as
+ * reclaim.
+ *
+ * One page is mapped, of a folio as well. The address is not to be had a page or a
+ * physical address of. Nothing may sleep until kunmap_window(): preemption may be off.
+ * So user mode is accessed with page faults disabled, and if that does not get far, the
+ * rest goes another way.
+ *
+ * Context: any.
+ */
+static inline void *kmap_window(const struct page *page)
+{
+	return asi_enabled() ? asi_window_open(page) : kmap_local_page(page);
+}
+
+/**
+ * kunmap_window - the end of kmap_window()
+ * @addr: in the page
+ */
+static inline void kunmap_window(const void *addr)
+{
+	if (asi_enabled())
+		asi_window_close(addr);
+	else
+		kunmap_local(addr);
+}
+
+/**
+ * kmap_window_only - map a page of what is current's, or do not
+ * @page: see kmap_window()
+ *
+ * For copies that are done in another way as well, and need not be tried here if they
+ * would not save a transition.
+ *
+ * Return: what kunmap_window() takes, or NULL.
+ */
+static inline void *kmap_window_only(const struct page *page)
+{
+	void *addr = asi_enabled() ? asi_window_open(page) : NULL;
+
+	return addr != page_address(page) ? addr : NULL;
+}
+
+/* Clears pages for current. While ASI is on. */
+static inline void window_clear_pages(struct page *page, unsigned int nr)
+{
+	void *addr;
+
+	for (; nr; nr--, page++) {
+		addr = kmap_window_only(page);
+		if (!addr) {
+			clear_pages(page_address(page), nr);
+			return;
+		}
+		clear_page(addr);
+		kunmap_window(addr);
+	}
+}
+
+#endif /* _LINUX_ASI_WINDOW_H */

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Copies through windows are copies of the right page, wherever a task runs and whoever
+ * else runs its mm; and there are windows again when nobody does.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+#include "asi.h"
+#include "kselftest_harness.h"
+
+#define PAGE_LEN	4096
+#define PAGES		64
+#define WORDS		(PAGE_LEN / sizeof(long))
+#define SECONDS		4
+#define WORKERS		4
+
+/* What the workers have done, in memory that all share. */
+struct tally {
+	unsigned long rounds[WORKERS];
+	unsigned long errors;
+};
+
+static unsigned int next_random(unsigned int *seed)
+{
+	*seed = *seed * 1103515245 + 12345;
+	return *seed >> 16;
+}
+
+/*
+ * Writes and reads pages of a file of its own, whole ones and pieces across two. Each
+ * word says whose it is, where, and since when, so that one of any other page is noticed.
+ */
+static void copy(int worker, struct tally *tally)
+{
+	static const int lens[] = { PAGE_LEN, 3 * PAGE_LEN, 512 };
+	unsigned long out[3 * WORDS], in[3 * WORDS];
+	unsigned long version[PAGES + 3] = { };
+	unsigned int seed = worker + 1, i;
+	int file = asi_tmpfile(asi_tmpfs());
+
+	if (file < 0 || ftruncate(file, PAGES * PAGE_LEN))
+		goto wrong;
+	for (;;) {
+		unsigned int word;
+		int len, page;
+		off_t at;
+
+		len = lens[next_random(&seed) % ARRAY_SIZE(lens)];
+		page = next_random(&seed) % (PAGES - 2);
+		at = page * PAGE_LEN;
+		/* All that is in a page is of one version, unless it was never written. */
+		if (len >= PAGE_LEN) {
+			for (i = 0; i < len / sizeof(long); i++) {
+				if (!(i % WORDS))
+					version[page + i / WORDS]++;
+				out[i] = (unsigned long)(worker + 1) << 56 |
+					 (unsigned long)(page + i / WORDS) << 40 |
+					 version[page + i / WORDS];
+			}
+			if (pwrite(file, out, len, at) != len)
+				goto wrong;
+		}
+		page = next_random(&seed) % (PAGES - 2);
+		at = page * PAGE_LEN + (len < PAGE_LEN ? PAGE_LEN - len / 2 : 0);
+		if (pread(file, in, len, at) != len)
+			goto wrong;
+		for (i = 0; i < len / sizeof(long); i++) {
+			word = (at - page * PAGE_LEN) / sizeof(long) + i;
+			if (in[i] != (version[page + word / WORDS] ?
+				      (unsigned long)(worker + 1) << 56 |
+				      (unsigned long)(page + word / WORDS) << 40 |
+				      version[page + word / WORDS] : 0))
+				goto wrong;
+		}
+		__atomic_fetch_add(&tally->rounds[worker], 1, __ATOMIC_RELAXED);
+	}
+wrong:
+	__atomic_fetch_add(&tally->errors, 1, __ATOMIC_RELAXED);
+	pause();
+}
+
+struct thread {
+	struct tally *tally;
+	int worker;
+};
+
+static void *copy_thread(void *arg)
+{
+	struct thread *thread = arg;
+
+	copy(thread->worker, thread->tally);
+	return NULL;
+}
+
+FIXTURE(copies)
+{
+	struct tally *tally;
+	pid_t pid[WORKERS];
+};
+
+FIXTURE_VARIANT(copies)
+{
+	int threads;	/* of each process */
+};
+
+FIXTURE_VARIANT_ADD(copies, of_processes) { .threads = 1 };
+FIXTURE_VARIANT_ADD(copies, of_threads) { .threads = 2 };
+
+FIXTURE_SETUP(copies)
+{
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	if (asi_has_debugfs())
+		asi_break("");
+	self->tally = mmap(NULL, sizeof(*self->tally), PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, (void *)self->tally);
+}
+
+FIXTURE_TEARDOWN(copies)
+{
+}
+
+static pid_t start(struct tally *tally, int worker, int threads)
+{
+	struct thread thread = { .tally = tally, .worker = worker + 1 };
+	pthread_t id;
+	pid_t pid;
+
+	pid = fork();
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (threads > 1 && pthread_create(&id, NULL, copy_thread, &thread))
+		_exit(1);
+	copy(worker, tally);
+	_exit(1);
+}
+
+/* Wherever a task is, it may have to go on at another CPU, in the midst of a copy. */
+static void move_about(const pid_t *pid, int nr)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned int seed = 1;
+	cpu_set_t set;
+	int i;
+
+	for (i = 0; i < SECONDS * 1000; i++) {
+		CPU_ZERO(&set);
+		CPU_SET(next_random(&seed) % cpus, &set);
+		sched_setaffinity(pid[next_random(&seed) % nr], sizeof(set), &set);
+		usleep(1000);
+	}
+}
+
+TEST_F_TIMEOUT(copies, are_right, 120)
+{
+	int nr = WORKERS / variant->threads, i, status;
+	long windows = asi_counter("asi_window_map");
+	unsigned long rounds = 0;
+
+	for (i = 0; i < nr; i++) {
+		self->pid[i] = start(self->tally, i * variant->threads, variant->threads);
+		ASSERT_LT(0, self->pid[i]);
+	}
+	move_about(self->pid, nr);
+	for (i = 0; i < nr; i++) {
+		kill(self->pid[i], SIGKILL);
+		waitpid(self->pid[i], &status, 0);
+		EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	}
+	for (i = 0; i < WORKERS; i++) {
+		EXPECT_LT(0, self->tally->rounds[i]);
+		rounds += self->tally->rounds[i];
+	}
+	windows = asi_counter("asi_window_map") - windows;
+	TH_LOG("%lu rounds, %ld windows", rounds, windows);
+	EXPECT_EQ(0, self->tally->errors);
+	/* Otherwise this has tested nothing. */
+	EXPECT_LT(100, windows);
+}
+
+static int file;
+
+/* How many windows some reads get. */
+static long windows_of_reads(int reads)
+{
+	char buf[PAGE_LEN];
+	long windows;
+
+	windows = asi_counter("asi_window_map");
+	while (reads--)
+		if (pread(file, buf, sizeof(buf), 0) != sizeof(buf))
+			return -EIO;
+	return asi_counter("asi_window_map") - windows;
+}
+
+static long exits_of_reads(int reads)
+{
+	char buf[PAGE_LEN];
+	long exits;
+
+	exits = asi_counter("asi_exit");
+	while (reads--)
+		if (pread(file, buf, sizeof(buf), 0) != sizeof(buf))
+			return -EIO;
+	return asi_counter("asi_exit") - exits;
+}
+
+static bool stay, stays;
+
+/* Keeps the mm loaded on the other CPU until it is let go, and then sleeps there. */
+static void *stay_there(void *unused)
+{
+	asi_pin(1);
+	__atomic_store_n(&stays, true, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&stay, __ATOMIC_ACQUIRE))
+		;
+	__atomic_store_n(&stays, false, __ATOMIC_RELEASE);
+	for (;;)
+		pause();
+	return NULL;
+}
+
+#define READS	1000
+#define FEW	(READS / 10)	/* others' windows, or transitions */
+
+/* There are none while another CPU runs the mm, and they are back when it is idle. */
+TEST(windows_are_for_one_cpu)
+{
+	char buf[PAGE_LEN] = "";
+	pthread_t thread;
+	long windows;
+
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "one CPU");
+	if (asi_has_debugfs())
+		asi_break("");
+	file = memfd_create("asi", 0);
+	ASSERT_EQ(PAGE_LEN, write(file, buf, PAGE_LEN));
+	ASSERT_EQ(0, asi_pin(0));
+	windows_of_reads(1);
+
+	EXPECT_LE(READS, windows_of_reads(READS));
+	EXPECT_GT(FEW, exits_of_reads(READS));
+
+	stay = true;
+	ASSERT_EQ(0, pthread_create(&thread, NULL, stay_there, NULL));
+	while (!__atomic_load_n(&stays, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	windows = windows_of_reads(READS);
+	EXPECT_GT(FEW, windows);
+	EXPECT_LE(READS - FEW, exits_of_reads(READS));
+
+	__atomic_store_n(&stay, false, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&stays, __ATOMIC_ACQUIRE))
+		usleep(1000);
+	usleep(100000);
+	windows_of_reads(1);
+	EXPECT_LE(READS - FEW, windows_of_reads(READS));
+	EXPECT_GT(FEW, exits_of_reads(READS));
+}
+
+TEST_HARNESS_MAIN
