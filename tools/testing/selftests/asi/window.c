@@ -16,6 +16,8 @@
 #define WORDS		(PAGE_LEN / sizeof(long))
 #define SECONDS		4
 #define WORKERS		4
+#define WINDOWS		"asi_window_map"
+#define EXITS		"asi_exit"
 
 /* What the workers have done, in memory that all share. */
 struct tally {
@@ -159,7 +161,7 @@ static void move_about(const pid_t *pid, int nr)
 TEST_F_TIMEOUT(copies, are_right, 120)
 {
 	int nr = WORKERS / variant->threads, i, status;
-	long windows = asi_counter("asi_window_map");
+	long windows = asi_counter(WINDOWS);
 	unsigned long rounds = 0;
 
 	for (i = 0; i < nr; i++) {
@@ -176,7 +178,7 @@ TEST_F_TIMEOUT(copies, are_right, 120)
 		EXPECT_LT(0, self->tally->rounds[i]);
 		rounds += self->tally->rounds[i];
 	}
-	windows = asi_counter("asi_window_map") - windows;
+	windows = asi_counter(WINDOWS) - windows;
 	TH_LOG("%lu rounds, %ld windows", rounds, windows);
 	EXPECT_EQ(0, self->tally->errors);
 	/* Otherwise this has tested nothing. */
@@ -185,29 +187,17 @@ TEST_F_TIMEOUT(copies, are_right, 120)
 
 static int file;
 
-/* How many windows some reads get. */
-static long windows_of_reads(int reads)
+/* How much some reads add to a counter. */
+static long grows(const char *counter, int reads)
 {
 	char buf[PAGE_LEN];
-	long windows;
+	long before;
 
-	windows = asi_counter("asi_window_map");
+	before = asi_counter(counter);
 	while (reads--)
 		if (pread(file, buf, sizeof(buf), 0) != sizeof(buf))
 			return -EIO;
-	return asi_counter("asi_window_map") - windows;
-}
-
-static long exits_of_reads(int reads)
-{
-	char buf[PAGE_LEN];
-	long exits;
-
-	exits = asi_counter("asi_exit");
-	while (reads--)
-		if (pread(file, buf, sizeof(buf), 0) != sizeof(buf))
-			return -EIO;
-	return asi_counter("asi_exit") - exits;
+	return asi_counter(counter) - before;
 }
 
 static bool stay, stays;
@@ -233,7 +223,6 @@ TEST(windows_are_for_one_cpu)
 {
 	char buf[PAGE_LEN] = "";
 	pthread_t thread;
-	long windows;
 
 	if (!asi_is_on())
 		SKIP(return, "ASI is off");
@@ -244,26 +233,25 @@ TEST(windows_are_for_one_cpu)
 	file = memfd_create("asi", 0);
 	ASSERT_EQ(PAGE_LEN, write(file, buf, PAGE_LEN));
 	ASSERT_EQ(0, asi_pin(0));
-	windows_of_reads(1);
+	grows(WINDOWS, 1);
 
-	EXPECT_LE(READS, windows_of_reads(READS));
-	EXPECT_GT(FEW, exits_of_reads(READS));
+	EXPECT_LE(READS, grows(WINDOWS, READS));
+	EXPECT_GT(FEW, grows(EXITS, READS));
 
 	stay = true;
 	ASSERT_EQ(0, pthread_create(&thread, NULL, stay_there, NULL));
 	while (!__atomic_load_n(&stays, __ATOMIC_ACQUIRE))
 		usleep(1000);
-	windows = windows_of_reads(READS);
-	EXPECT_GT(FEW, windows);
-	EXPECT_LE(READS - FEW, exits_of_reads(READS));
+	EXPECT_GT(FEW, grows(WINDOWS, READS));
+	EXPECT_LE(READS - FEW, grows(EXITS, READS));
 
 	__atomic_store_n(&stay, false, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&stays, __ATOMIC_ACQUIRE))
 		usleep(1000);
 	usleep(100000);
-	windows_of_reads(1);
-	EXPECT_LE(READS - FEW, windows_of_reads(READS));
-	EXPECT_GT(FEW, exits_of_reads(READS));
+	grows(WINDOWS, 1);
+	EXPECT_LE(READS - FEW, grows(WINDOWS, READS));
+	EXPECT_GT(FEW, grows(EXITS, READS));
 }
 
 TEST_HARNESS_MAIN
