@@ -221,10 +221,11 @@ void __init asi_init(void)
 	asi_local_place();
 
 	/*
-	 * What belongs to memory that is added later: struct pages, shadow. The
-	 * direct map has entries of its own, and those of the vmalloc area are
-	 * there in any case.
+	 * For memory that is added later: the direct map, of which restricted roots have
+	 * entries of their own, struct pages, shadow. Those of the vmalloc area are there
+	 * in any case.
 	 */
+	asi_preallocate((void *)PAGE_OFFSET, __va(DIRECT_MAP_PHYSMEM_END));
 	asi_preallocate(vmemmap, pfn_to_page(PHYS_PFN(DIRECT_MAP_PHYSMEM_END)));
 #ifdef CONFIG_KASAN
 	asi_preallocate(kasan_mem_to_shadow(__va(0)),

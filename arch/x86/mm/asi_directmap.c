@@ -293,7 +293,7 @@ bool asi_address_sensitive(const void *addr)
 	if (in_directmap(address))
 		return !asi_page_mapped(PHYS_PFN(__pa(address)));
 	return (address >= ASI_VMALLOC_START && address < VMALLOC_END) ||
-	       (address >= ASI_LOCAL_START && address < ASI_LOCAL_END);
+	       (address >= ASI_WINDOW_START && address < ASI_LOCAL_END);
 }
 
 /**

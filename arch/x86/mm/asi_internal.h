@@ -128,7 +128,11 @@ void asi_let_go(struct irq_work *unused);
 
 pmd_t *asi_restricted_pmd(unsigned long address);
 
-/* Where each mm has what it alone maps, and its windows in front of that. */
+/* Where each mm has what it alone maps, and each CPU its windows. */
 extern unsigned long asi_local_base;
+extern unsigned long asi_window_base;
+
+/* Windows of a CPU: more than anybody has open at a time */
+#define ASI_WINDOWS	8
 
 #endif /* _X86_MM_ASI_INTERNAL_H */

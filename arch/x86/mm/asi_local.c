@@ -45,17 +45,12 @@ static unsigned long asi_local_address(const struct page *page)
 	return asi_local_base + page_private(page) * PAGE_SIZE;
 }
 
-/*
- * Before the first mm is made. Windows are in front of the first page, and have their
- * PTEs in the same table.
- */
+/* Before the first mm is made. */
 void __init asi_local_place(void)
 {
 	asi_local_base = ASI_LOCAL_START;
 	if (kaslr_memory_enabled())
 		asi_local_base += get_random_long() % ASI_LOCAL_PAGES * PAGE_SIZE;
-	if (pte_index(asi_local_base) < ASI_WINDOWS)
-		asi_local_base += ASI_WINDOWS * PAGE_SIZE;
 }
 
 /**
@@ -86,8 +81,10 @@ static bool asi_local_map(struct mm_struct *mm, struct page *page)
 	pte_unmap_unlock(pte, ptl);
 
 	/* The first time it changes, the mm has never been loaded. */
-	if (!pgd_val(*kernel_to_restricted_pgdp(pgd)))
+	if (!pgd_val(*kernel_to_restricted_pgdp(pgd))) {
 		set_pgd(kernel_to_restricted_pgdp(pgd), *pgd);
+		asi_root_note(mm, address);
+	}
 	return true;
 }
 

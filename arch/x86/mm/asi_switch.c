@@ -361,6 +361,10 @@ noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 		return true;
 	}
 
+	/* What the mm has got since this CPU has copied its roots */
+	if ((long)address < 0 && asi_root_fault(address))
+		return true;
+
 	/* This is where the two other spaces differ. */
 	if (address - PAGE_OFFSET > DIRECT_MAP_PHYSMEM_END &&
 	    !(address >= ASI_VMALLOC_START && address < VMALLOC_END))
@@ -616,7 +620,7 @@ noinstr void asi_flush_other_roots_later(void)
 }
 
 /**
- * asi_flush_window - forget a translation that only the roots of the process have
+ * asi_flush_window - forget a translation that only roots of this CPU have
  * @address: of the page
  * @exits: asi_cpu.exits from before there was one, when the CPU was restricted
  *
@@ -624,7 +628,7 @@ noinstr void asi_flush_other_roots_later(void)
  * root has none if it was not loaded. The guest root has no windows. An NMI in between
  * may load the unrestricted root, but puts back what it finds, and the entry is clear.
  *
- * Context: any but NMI.
+ * Context: any but NMI, preemption off since the translation may be there.
  */
 noinstr void asi_flush_window(unsigned long address, unsigned int exits)
 {

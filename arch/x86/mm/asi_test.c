@@ -751,8 +751,6 @@ enum way {
 	WAY_CLOSE,	/* of a block that had lent them */
 	WAY_HIDE,	/* of an area that one mm was to map */
 	WAY_HIDE_LAZY,	/* the same, while a CPU only happens to have that mm */
-	WAY_WINDOW,	/* of a window of that mm */
-	WAY_WINDOW_LAZY,
 };
 
 /* A CPU that stays restricted while another one takes pages away. */
@@ -760,7 +758,7 @@ struct bystander {
 	const u8 *address;
 	struct mm_struct *mm;	/* to have loaded, or NULL */
 	bool lazy;		/* not to use it, either */
-	bool window;		/* which nothing brings back */
+	bool window;		/* of another CPU: nothing brings it here */
 	bool ready, go, valid, lost;
 };
 
@@ -887,10 +885,6 @@ static void take_away(struct kunit *test, enum way way, struct page *block,
 	case WAY_HIDE_LAZY:
 		asi_hide(area, HIDDEN_SIZE);
 		break;
-	case WAY_WINDOW:
-	case WAY_WINDOW_LAZY:
-		kunmap_window(area);
-		break;
 	}
 }
 
@@ -918,7 +912,6 @@ static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 {
 	unsigned int kept = nr % pageblock_nr_pages;
 	struct page *block = alloc_pages(GFP_KERNEL, pageblock_order);
-	struct page *sensitive = alloc_page(GFP_USER);
 	struct bystander bystander = {};
 	struct task_struct *task;
 	void *area = NULL;
@@ -926,7 +919,6 @@ static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 	bool gone;
 
 	KUNIT_ASSERT_NOT_NULL(test, block);
-	KUNIT_ASSERT_NOT_NULL(test, sensitive);
 	bystander.address = page_address(block + kept);
 	if (way == WAY_OPEN || way == WAY_CLOSE)
 		split_page(block, pageblock_order);
@@ -934,13 +926,7 @@ static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 		area = exposed_area(test, HIDDEN_SIZE, &bystander.mm);
 	if (area)
 		bystander.address = area + PAGE_SIZE * (nr % HIDDEN_PAGES);
-	if (way == WAY_WINDOW || way == WAY_WINDOW_LAZY) {
-		bystander.window = true;
-		bystander.mm = mm_alloc();
-		KUNIT_ASSERT_NOT_NULL(test, bystander.mm);
-		kthread_use_mm(bystander.mm);
-	}
-	bystander.lazy = way == WAY_HIDE_LAZY || way == WAY_WINDOW_LAZY;
+	bystander.lazy = way == WAY_HIDE_LAZY;
 	if (way == WAY_OPEN)
 		bystander.address = page_address(block + pageblock_nr_pages - 1 - kept);
 
@@ -950,22 +936,12 @@ static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 		open_rest(block, kept);
 	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
 	task = kthread_create_on_cpu(stand_by, &bystander, cpu, "asi_test/%u");
-	/* With which preemption is off */
-	if (bystander.window) {
-		area = open_window(sensitive);
-		KUNIT_ASSERT_NOT_NULL(test, area);
-		bystander.address = area;
-	}
 	if (!IS_ERR(task)) {
 		get_task_struct(task);
 		wake_up_process(task);
 		/* Pairs with stand_by(). */
-		while (!smp_load_acquire(&bystander.ready)) {
-			if (bystander.window)
-				cpu_relax();
-			else
-				cond_resched();
-		}
+		while (!smp_load_acquire(&bystander.ready))
+			cond_resched();
 	}
 
 	take_away(test, way, block, kept, area);
@@ -983,15 +959,11 @@ static int is_stale(struct kunit *test, enum way way, unsigned int nr)
 	migrate_enable();
 	if (way == WAY_OPEN)
 		take_away(test, WAY_CLOSE, block, kept, NULL);
-	if (bystander.window)
-		kthread_unuse_mm(bystander.mm);
-	else
-		vfree(area);
+	vfree(area);
 	if (bystander.mm) {
 		mmput(bystander.mm);
 		__free_pages(block, pageblock_order);
 	}
-	__free_page(sensitive);
 
 	return gone && bystander.valid ? !bystander.lost : -1;
 }
@@ -1084,30 +1056,6 @@ static void test_hide_flushes_lazy_broken(struct kunit *test)
 {
 	skip_unless_on(test);
 	test_stale(test, WAY_HIDE_LAZY, ASI_BREAK_NOFLUSH);
-}
-
-static void test_window_flushes(struct kunit *test)
-{
-	skip_unless_on(test);
-	test_stale(test, WAY_WINDOW, 0);
-}
-
-static void test_window_flushes_broken(struct kunit *test)
-{
-	skip_unless_on(test);
-	test_stale(test, WAY_WINDOW, ASI_BREAK_NOFLUSH);
-}
-
-static void test_window_flushes_lazy(struct kunit *test)
-{
-	skip_unless_on(test);
-	test_stale(test, WAY_WINDOW_LAZY, 0);
-}
-
-static void test_window_flushes_lazy_broken(struct kunit *test)
-{
-	skip_unless_on(test);
-	test_stale(test, WAY_WINDOW_LAZY, ASI_BREAK_NOFLUSH);
 }
 
 /* A request that is larger than a block flips all of what it gets. */
@@ -1507,7 +1455,29 @@ static void test_local(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, right, LOCAL_PAGES);
 }
 
-/* One mm maps the page, at an address that nobody else uses, and as long as it wants. */
+/* The frame that a root of this CPU's blocks, and no other root, maps as a window. */
+static unsigned long window_frame(struct kunit *test, const void *window)
+{
+	unsigned long frame = mapped_frame(asi_root_block(smp_processor_id(), 0), window);
+	unsigned int cpu, nr, root, others = 0;
+	pgd_t *block;
+
+	for_each_online_cpu(cpu) {
+		for (nr = 0; nr < ASI_ROOT_BLOCKS; nr++) {
+			block = asi_root_block(cpu, nr);
+			for (root = 0; root < 4; root++, block += PTRS_PER_PGD) {
+				bool mine = cpu == smp_processor_id() && root % 2 == 0;
+
+				others += mapped_frame(block, window) != (mine ? frame : 0);
+			}
+		}
+	}
+	KUNIT_EXPECT_EQ(test, others, 0);
+	KUNIT_EXPECT_EQ(test, pgd_val(*pgd_offset(current->mm, (unsigned long)window)), 0);
+	return frame;
+}
+
+/* This CPU maps the page, at an address where no other has anything. */
 static void test_window(struct kunit *test)
 {
 	struct page *page, *other, *plain;
@@ -1532,20 +1502,14 @@ static void test_window(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, window);
 	KUNIT_ASSERT_NOT_NULL(test, second);
 
-	KUNIT_EXPECT_EQ(test, mapped_frame(mm->pgd, window), page_to_pfn(page));
-	KUNIT_EXPECT_EQ(test, mapped_frame(kernel_to_restricted_pgdp(mm->pgd), window),
-			page_to_pfn(page));
-	KUNIT_EXPECT_FALSE(test, maps(kernel_to_restricted_pgdp(mm->pgd),
-				      page_address(page)));
-	KUNIT_EXPECT_FALSE(test, maps(kernel_to_user_pgdp(mm->pgd), window));
-	KUNIT_EXPECT_FALSE(test, maps(swapper_pg_dir, window));
-	KUNIT_EXPECT_FALSE(test, maps(kernel_to_restricted_pgdp(swapper_pg_dir), window));
+	KUNIT_EXPECT_EQ(test, window_frame(test, window), page_to_pfn(page));
+	KUNIT_EXPECT_EQ(test, window_frame(test, second), page_to_pfn(other));
 	KUNIT_EXPECT_EQ(test, exits_of_access(page_address(page)), 1);
 	KUNIT_EXPECT_EQ(test, exits_of_access(window), 0);
 	KUNIT_EXPECT_EQ(test, window[PAGE_SIZE - 1], 0x5a);
 	KUNIT_EXPECT_EQ(test, second[0], 0xa5);
 
-	/* Where there is no need, and where closing it could have to wait. */
+	/* Where there is no need, and where this cannot be preempted. */
 	KUNIT_EXPECT_NULL(test, open_window(plain));
 	preempt_disable();
 	KUNIT_EXPECT_NULL(test, open_window(page));
@@ -1557,18 +1521,17 @@ static void test_window(struct kunit *test)
 		;
 	KUNIT_EXPECT_EQ(test, nr, ASI_WINDOWS);
 	while (nr-- > 2)
-		kunmap_window(second - (nr - 1) * PAGE_SIZE);
+		kunmap_window(second + (nr - 1) * PAGE_SIZE);
 	KUNIT_EXPECT_EQ(test, second[PAGE_SIZE / 2], 0xa5);
 	kunmap_window(second + PAGE_SIZE - 1);
 	KUNIT_EXPECT_FALSE(test, readable(second));
 	KUNIT_EXPECT_EQ(test, window[0], 0x5a);
 	kunmap_window(window);
 	KUNIT_EXPECT_FALSE(test, readable(window));
-	KUNIT_EXPECT_EQ(test, mm->context.asi.windows, 0);
 
 	/* What has not been a window. */
 	kunmap_window(page_address(page));
-	KUNIT_EXPECT_EQ(test, mm->context.asi.windows, 0);
+	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
 
 	kthread_unuse_mm(mm);
 	mmput(mm);
@@ -1669,20 +1632,18 @@ static void test_window_taints(struct kunit *test)
 	__free_page(page);
 }
 
-/* Whether there are windows while another CPU has the mm loaded. */
-static bool window_beside(struct kunit *test, bool lazy)
+/* Another CPU that has the same mm loaded does not find the window. */
+static void test_window_is_alone(struct kunit *test)
 {
-	struct bystander bystander = {
-		.address = (const u8 *)&jiffies,
-		.window = true,
-		.lazy = lazy,
-	};
 	struct page *page = alloc_page(GFP_USER);
+	struct bystander bystander = { .window = true };
 	struct task_struct *task;
-	int tries = 1000;
 	unsigned int cpu;
 	void *window;
 
+	skip_unless_on(test);
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
 	bystander.mm = mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, page);
 	KUNIT_ASSERT_NOT_NULL(test, bystander.mm);
@@ -1692,17 +1653,18 @@ static bool window_beside(struct kunit *test, bool lazy)
 	task = kthread_create_on_cpu(stand_by, &bystander, cpu, "asi_test/%u");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
 	get_task_struct(task);
+
+	/* With which preemption is off */
+	window = open_window(page);
+	KUNIT_ASSERT_NOT_NULL(test, window);
+	bystander.address = window;
 	wake_up_process(task);
 	/* Pairs with stand_by(). */
 	while (!smp_load_acquire(&bystander.ready))
-		cond_resched();
-
-	/* One that is lazy is told to go, and may take its time */
-	do {
-		window = open_window(page);
-	} while (!window && lazy && --tries);
-	if (window)
-		kunmap_window(window);
+		cpu_relax();
+	KUNIT_EXPECT_TRUE(test, readable(window));
+	KUNIT_EXPECT_TRUE(test, bystander.lost);
+	kunmap_window(window);
 
 	/* Pairs with stand_by(). */
 	smp_store_release(&bystander.go, true);
@@ -1711,17 +1673,125 @@ static bool window_beside(struct kunit *test, bool lazy)
 	kthread_unuse_mm(bystander.mm);
 	mmput(bystander.mm);
 	__free_page(page);
-	return window;
 }
 
-/* No other CPU could have got hold of it; a lazy one goes away. */
-static void test_window_is_alone(struct kunit *test)
+/* A task that dies takes its windows with it, as far as others are concerned. */
+static void test_window_is_dropped(struct kunit *test)
 {
+	struct page *page = alloc_page(GFP_USER);
+	struct mm_struct *mm = mm_alloc();
+	void *window, *again;
+
 	skip_unless_on(test);
-	if (num_online_cpus() < 2)
-		kunit_skip(test, "needs two CPUs");
-	KUNIT_EXPECT_FALSE(test, window_beside(test, false));
-	KUNIT_EXPECT_TRUE(test, window_beside(test, true));
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	kthread_use_mm(mm);
+	window = open_window(page);
+	KUNIT_ASSERT_NOT_NULL(test, window);
+
+	local_irq_disable();
+	asi_window_switch(NULL);
+	asi_window_switch(current);
+	local_irq_enable();
+	KUNIT_EXPECT_TRUE(test, readable(window));
+	local_irq_disable();
+	asi_window_switch(&init_task);
+	local_irq_enable();
+	KUNIT_EXPECT_FALSE(test, readable(window));
+	preempt_enable();
+	again = open_window(page);
+	KUNIT_EXPECT_PTR_EQ(test, again, window);
+	if (again)
+		kunmap_window(again);
+
+	kthread_unuse_mm(mm);
+	mmput(mm);
+	__free_page(page);
+}
+
+/* Of the roots that this CPU runs on: entries that are not as those of the mm. */
+static int wrong_entries(const struct mm_struct *mm, int *missing)
+{
+	pgd_t *block = asi_root_pgd(mm);
+	pgdval_t mine, its;
+	int i, wrong = 0;
+
+	for (i = *missing = 0; i < 4 * PTRS_PER_PGD; i++) {
+		mine = pgd_val(block[i]) & ~_PAGE_ACCESSED;
+		its = pgd_val(mm->pgd[i]) & ~_PAGE_ACCESSED;
+		if (i % PTRS_PER_PGD == pgd_index(ASI_WINDOW_START))
+			continue;
+		*missing += !mine && its;
+		wrong += mine && mine != its;
+	}
+	return wrong;
+}
+
+/* Load an mm, and look at what this CPU runs on. */
+static pgd_t *load(struct kunit *test, struct mm_struct *mm)
+{
+	int missing;
+
+	switch_mm_irqs_off(NULL, mm, current);
+	KUNIT_EXPECT_EQ(test, wrong_entries(mm, &missing), 0);
+	KUNIT_EXPECT_EQ(test, missing, 0);
+	return asi_root_pgd(mm);
+}
+
+/* A CPU has the entries of the mm that is loaded, and of no other. */
+static void test_roots(struct kunit *test)
+{
+	unsigned long address = 5UL << PGDIR_SHIFT;
+	struct mm_struct *mm, *other;
+	pgd_t *first, *second, *entry;
+	int missing, cpu;
+	void *area;
+
+	skip_unless_on(test);
+	area = __vmalloc(PAGE_SIZE, GFP_KERNEL | __GFP_SENSITIVE);
+	other = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, area);
+	KUNIT_ASSERT_NOT_NULL(test, other);
+	KUNIT_ASSERT_EQ(test, kunit_attach_mm(), 0);
+	mm = current->mm;
+	KUNIT_ASSERT_EQ(test, vm_mmap(NULL, address, PAGE_SIZE, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, 0), address);
+	asi_expose(area, PAGE_SIZE);
+	migrate_disable();
+	cpu = smp_processor_id();
+
+	/* Those that it gets while it is loaded */
+	KUNIT_EXPECT_EQ(test, wrong_entries(mm, &missing), 0);
+	KUNIT_EXPECT_EQ(test, exits_of_access(area), 0);
+	entry = pgd_offset_pgd(asi_root_pgd(mm), address);
+	KUNIT_EXPECT_EQ(test, pgd_val(*entry), 0);
+	KUNIT_EXPECT_EQ(test, put_user(1, (int __user *)address), 0);
+	KUNIT_EXPECT_NE(test, pgd_val(*entry), 0);
+	KUNIT_EXPECT_EQ(test, wrong_entries(mm, &missing), 0);
+	KUNIT_EXPECT_EQ(test, missing, 0);
+
+	/* By turns in both blocks, and nothing is left of the one before. */
+	local_irq_disable();
+	KUNIT_EXPECT_PTR_EQ(test, load(test, &init_mm), init_mm.pgd);
+	first = load(test, mm);
+	second = load(test, other);
+	KUNIT_EXPECT_PTR_EQ(test, load(test, mm), first);
+	KUNIT_EXPECT_PTR_EQ(test, load(test, &init_mm), init_mm.pgd);
+	KUNIT_EXPECT_PTR_EQ(test, load(test, other), first);
+	KUNIT_EXPECT_PTR_EQ(test, load(test, mm), second);
+	local_irq_enable();
+	KUNIT_EXPECT_PTR_EQ(test, first, asi_root_block(cpu, 0));
+	KUNIT_EXPECT_PTR_EQ(test, second, asi_root_block(cpu, 1));
+
+	/* And one that it loses again */
+	KUNIT_EXPECT_EQ(test, vm_munmap(address, PAGE_SIZE), 0);
+	entry = pgd_offset_pgd(asi_root_pgd(mm), address);
+	KUNIT_EXPECT_EQ(test, pgd_val(*entry), 0);
+	KUNIT_EXPECT_EQ(test, wrong_entries(mm, &missing), 0);
+	migrate_enable();
+	asi_hide(area, PAGE_SIZE);
+	vfree(area);
+	mmput(other);
 }
 
 #define EXPOSED_SIZE	(PMD_SIZE + 3 * PAGE_SIZE)	/* more than one page table */
@@ -2654,10 +2724,6 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_hide_flushes_broken),
 	KUNIT_CASE(test_hide_flushes_lazy),
 	KUNIT_CASE(test_hide_flushes_lazy_broken),
-	KUNIT_CASE(test_window_flushes),
-	KUNIT_CASE(test_window_flushes_broken),
-	KUNIT_CASE(test_window_flushes_lazy),
-	KUNIT_CASE(test_window_flushes_lazy_broken),
 	KUNIT_CASE(test_attributes),
 	KUNIT_CASE(test_image_is_pinned),
 	KUNIT_CASE(test_types),
@@ -2669,6 +2735,8 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_window_is_flushed_broken),
 	KUNIT_CASE(test_window_taints),
 	KUNIT_CASE(test_window_is_alone),
+	KUNIT_CASE(test_window_is_dropped),
+	KUNIT_CASE(test_roots),
 	KUNIT_CASE(test_expose),
 	KUNIT_CASE(test_expose_nothing),
 	KUNIT_CASE(test_taints),

@@ -73,6 +73,9 @@ struct pt_regs;
 #define ASI_LOCAL_START		((LDT_PGD_ENTRY - 1) << PGDIR_SHIFT)
 #define ASI_LOCAL_END		(ASI_LOCAL_START + PGDIR_SIZE)
 
+/* The one before: what is mapped for one CPU alone. */
+#define ASI_WINDOW_START	(ASI_LOCAL_START - PGDIR_SIZE)
+
 /* The address spaces that ASI switches between; KPTI's is not one of them. */
 enum asi_root {
 	ASI_ROOT_UNRESTRICTED,
@@ -475,12 +478,20 @@ void *asi_local_alloc(struct mm_struct *mm);
 void asi_local_free(struct mm_struct *mm, void *p);
 void *asi_local_alias(const void *p);
 
-/* Windows onto sensitive pages: asi_window.c */
-#define ASI_WINDOWS	8
+/* Page-table roots of a CPU: asi_root.c */
+#define ASI_ROOT_BLOCKS	2
 
-int asi_window_init(struct mm_struct *mm);
-void asi_window_load(struct mm_struct *mm);
-void asi_window_unload(struct mm_struct *mm);
+pgd_t *asi_root_load(struct mm_struct *mm);
+pgd_t *asi_root_pgd(const struct mm_struct *mm);
+bool asi_root_is_own(void);
+void asi_root_note(struct mm_struct *mm, unsigned long address);
+bool asi_root_fault(unsigned long address);
+void asi_root_copy(unsigned long address);
+bool asi_root_refresh(void);
+pgd_t *asi_root_block(unsigned int cpu, int nr);
+
+/* Windows onto sensitive pages: asi_window.c */
+void asi_window_switch(const struct task_struct *next);
 
 /* What one mm maps as well: asi_expose.c */
 void asi_expose_exit(struct mm_struct *mm, pgd_t *root);
@@ -526,9 +537,12 @@ static inline void asi_directmap_remove(u64 start, u64 size) { }
 static inline void asi_directmap_sync(unsigned long address) { }
 static inline int asi_local_init(struct mm_struct *mm) { return 0; }
 static inline void asi_local_exit(struct mm_struct *mm, pgd_t *root) { }
-static inline int asi_window_init(struct mm_struct *mm) { return 0; }
-static inline void asi_window_load(struct mm_struct *mm) { }
-static inline void asi_window_unload(struct mm_struct *mm) { }
+static inline pgd_t *asi_root_load(struct mm_struct *mm) { return mm->pgd; }
+static inline pgd_t *asi_root_pgd(const struct mm_struct *mm) { return mm->pgd; }
+static inline bool asi_root_fault(unsigned long address) { return false; }
+static inline void asi_root_copy(unsigned long address) { }
+static inline bool asi_root_refresh(void) { return false; }
+static inline void asi_window_switch(const struct task_struct *next) { }
 static inline void asi_expose_exit(struct mm_struct *mm, pgd_t *root) { }
 
 #endif /* CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION */
