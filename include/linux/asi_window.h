@@ -63,13 +63,14 @@ static inline void *kmap_window_only(const struct page *page)
 	return addr != page_address(page) ? addr : NULL;
 }
 
-/* Clears pages for current. While ASI is on. */
+/* Clears pages of one kind for current. While ASI is on. */
 static inline void window_clear_pages(struct page *page, unsigned int nr)
 {
+	bool exposed = page_is_exposed(page);
 	void *addr;
 
 	for (; nr; nr--, page++) {
-		addr = kmap_window_only(page);
+		addr = exposed ? NULL : kmap_window_only(page);
 		if (!addr) {
 			clear_pages(page_address(page), nr);
 			return;

@@ -5,6 +5,7 @@
  * asi:asi_exit. See Documentation/admin-guide/hw-vuln/asi.rst.
  */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -136,7 +137,8 @@ static void end_others(const char *mount)
 	snprintf(path, sizeof(path), "%s/instances", mount);
 	dir = opendir(path);
 	while (dir && (entry = readdir(dir))) {
-		if (sscanf(entry->d_name, "asi-top-%d", &pid) != 1 || !kill(pid, 0))
+		if (sscanf(entry->d_name, "asi-top-%d", &pid) != 1 ||
+		    (pid != getpid() && !kill(pid, 0)))
 			continue;
 		snprintf(tracing, sizeof(tracing), "%s/instances/asi-top-%d", mount, pid);
 		end_tracing();
@@ -202,6 +204,27 @@ static const char *kind_of_memory(unsigned long pfn)
 	return "other pages";
 }
 
+/* The kernel remembers the names of tasks that have been scheduled away. */
+static char *name_of(const char *pid)
+{
+	static char name[TASK_LEN];
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%lu/comm", strtoul(pid, NULL, 10));
+	if (!slurp(path, name, sizeof(name)))
+		return "(ended)";
+	name[strcspn(name, "\n")] = 0;
+	return name;
+}
+
+/* Whoever is traced has chosen it. */
+static void make_printable(char *name)
+{
+	for (; *name; name++)
+		if (!isprint((unsigned char)*name))
+			*name = '?';
+}
+
 static void count(const char *function, const char *memory, const char *task)
 {
 	struct cause *cause = causes;
@@ -234,8 +257,7 @@ static void count(const char *function, const char *memory, const char *task)
  */
 static void parse(char *line)
 {
-	char *event = strstr(line, ": asi_exit: "), *cpu = strstr(line, " ["), *ip, *task, *end;
-	char *pfn;
+	char *event = strstr(line, ": asi_exit: address="), *cpu = NULL, *ip, *task, *end, *pfn;
 
 	if (!event) {
 		event = strstr(line, "[LOST ");
@@ -245,7 +267,10 @@ static void parse(char *line)
 	}
 	pfn = strstr(event, " pfn=");
 	ip = strstr(event, " ip=");
-	if (!cpu || cpu > event || !pfn || !ip)
+	/* Names may have one as well. */
+	for (end = line; (end = strstr(end, " [")) && end < event; end++)
+		cpu = end;
+	if (!cpu || !pfn || !ip)
 		return;
 
 	for (task = line; *task == ' '; task++)
@@ -256,20 +281,24 @@ static void parse(char *line)
 	while (end > task && *end != '-')
 		end--;
 	*end = 0;
+	if (!strcmp(task, "<...>"))
+		task = name_of(end + 1);
+	make_printable(task);
 	ip += 4;
 	ip[strcspn(ip, "+ ")] = 0;
 	count(ip, kind_of_memory(strtoul(pfn + 5, NULL, 16)), task);
 }
 
-/* All that there is to be read; a line may come in pieces. */
+/* What there is to be read, if it ever ends; a line may come in pieces. */
 static void drain(int pipefd)
 {
 	static char buf[65536];
 	static size_t len;
+	int reads = 100;
 	char *line, *end;
 	ssize_t n;
 
-	while ((n = read(pipefd, buf + len, sizeof(buf) - 1 - len)) > 0) {
+	while (reads-- && (n = read(pipefd, buf + len, sizeof(buf) - 1 - len)) > 0) {
 		len += n;
 		buf[len] = 0;
 		for (line = buf; (end = strchr(line, '\n')); line = end + 1) {
@@ -390,6 +419,7 @@ int main(int argc, char **argv)
 	int opt, pid = 0, status = 0;
 	unsigned int lines = 0;
 	struct pollfd traced;
+	bool ended = false;
 	pid_t child = 0;
 	char path[128];
 
@@ -420,6 +450,8 @@ int main(int argc, char **argv)
 	signal(SIGINT, stop);
 	signal(SIGTERM, stop);
 	signal(SIGHUP, stop);
+	signal(SIGPIPE, stop);
+	signal(SIGCHLD, SIG_DFL);
 	kpageflags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	start_tracing(pid);
 	snprintf(path, sizeof(path), "%s/trace_pipe", tracing);
@@ -434,6 +466,8 @@ int main(int argc, char **argv)
 	last = start;
 	if (optind < argc) {
 		child = fork();
+		if (child < 0)
+			die("cannot run %s: %s", argv[optind], strerror(errno));
 		if (!child) {
 			signal(SIGINT, SIG_DFL);
 			execvp(argv[optind], argv + optind);
@@ -447,8 +481,10 @@ int main(int argc, char **argv)
 		poll(&traced, 1, 100);
 		drain(traced.fd);
 		time = now();
-		if (child && waitpid(child, &status, WNOHANG) == child)
+		if (child && waitpid(child, &status, WNOHANG) == child) {
+			ended = true;
 			break;
+		}
 		if (summary && time - start >= summary)
 			break;
 		if (child || summary || time - last < delay)
@@ -469,5 +505,9 @@ int main(int argc, char **argv)
 		show(now() - start, after - first, true, lines ? lines : 20);
 	if (!child)
 		return 0;
+	if (!ended) {
+		kill(child, SIGTERM);
+		return 128 + __atomic_load_n(&done, __ATOMIC_RELAXED);
+	}
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -15,8 +15,8 @@
  *
  * What differs between mms are few entries: those of the user half that are in use,
  * and some of the kernel half (LDT, memory of one mm, what is exposed to it). All that
- * they share is there from the beginning, see asi_init(). Each mm
- * has a bitmap of those that have been met, which is all that is copied:
+ * they share is there from the beginning, see asi_init(). Each mm has a bitmap of those
+ * that have been met, which is all that is copied:
  *
  *  - An entry that the mm has and the block has not is copied by whoever faults on it,
  *    and noted in the bitmap. A translation that was not there needs no flush to be
@@ -98,11 +98,20 @@ static __always_inline bool runs_on_block(const struct asi_roots *roots)
 	return roots->loaded && roots->loaded != roots->mm->pgd;
 }
 
-/* In the order that the top of this file calls for. */
+static __always_inline void copy_one(pgd_t *block, const pgd_t *master, unsigned int i)
+{
+	WRITE_ONCE(block[i].pgd, READ_ONCE(master[i].pgd));
+}
+
+/* In the order that the top of this file calls for. The guest root has no user half. */
 static __always_inline void copy_entry(pgd_t *block, const pgd_t *master, unsigned int i)
 {
-	for (; i < ASI_BLOCK_ENTRIES; i += PTRS_PER_PGD)
-		WRITE_ONCE(block[i].pgd, READ_ONCE(master[i].pgd));
+	copy_one(block, master, i);
+	if (i >= KERNEL_PGD_BOUNDARY)
+		copy_one(block, master, i + PTRS_PER_PGD);
+	copy_one(block, master, i + 2 * PTRS_PER_PGD);
+	if (cpu_feature_enabled(X86_FEATURE_PTI))
+		copy_one(block, master, i + 3 * PTRS_PER_PGD);
 }
 
 /*
@@ -117,6 +126,8 @@ static void fill_block(struct asi_roots *roots, int nr, const struct mm_struct *
 		unsigned long own = READ_ONCE(mm->context.asi.own[word]);
 		unsigned long both = own | roots->filled[nr][word];
 
+		if (!both)
+			continue;
 		for_each_set_bit(bit, &both, BITS_PER_LONG)
 			copy_entry(roots->block[nr],
 				   own & BIT(bit) ? mm->pgd : swapper_pg_dir,
@@ -163,16 +174,6 @@ pgd_t *asi_root_pgd(const struct mm_struct *mm)
 {
 	/* NULL is whatever the CPU has come up with. */
 	return this_cpu_read(asi_roots.loaded) ?: mm->pgd;
-}
-
-/**
- * asi_root_is_own - does this CPU run on roots that no other CPU uses?
- *
- * Context: preemption off.
- */
-bool asi_root_is_own(void)
-{
-	return runs_on_block(this_cpu_ptr(&asi_roots));
 }
 
 /**

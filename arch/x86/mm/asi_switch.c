@@ -243,6 +243,7 @@ static noinline noinstr void asi_leave_guest_root(void)
 {
 	asi_flush_before(ASI_RUNS_PROCESS);
 	asi_write_cr3(__native_read_cr3(), ASI_ROOT_RESTRICTED);
+	this_cpu_inc(asi_cpu.exits);
 	asi_taint(asi_policies[ASI_RUNS_PROCESS].leaves);
 	asi_count(ASI_SWITCH);
 }
@@ -621,26 +622,33 @@ noinstr void asi_flush_other_roots_later(void)
 
 /**
  * asi_flush_window - forget a translation that only roots of this CPU have
- * @address: of the page
+ * @address: of the page, whose PTE is clear
  * @exits: asi_cpu.exits from before there was one, when the CPU was restricted
  *
- * In the loaded root now, in the other one when that is loaded next: the unrestricted
- * root has none if it was not loaded. The guest root has no windows. An NMI in between
- * may load the unrestricted root, but puts back what it finds, and the entry is clear.
+ * If there has been no exit until after INVLPG, from the guest root neither, that was done
+ * in the root that has been loaded all the time: the restricted one, or the guest root,
+ * which has no windows. An exit in an interrupt, or in an NMI, which puts back the root
+ * that it finds, is over and has been counted when this goes on.
+ *
+ * Otherwise it is done in the loaded root now, in the others when these are loaded next.
+ * An NMI in between may load one of them, but puts back what it finds, and the entry is
+ * clear.
  *
  * Context: any but NMI, preemption off since the translation may be there.
  */
 noinstr void asi_flush_window(unsigned long address, unsigned int exits)
 {
 	unsigned long flags, cr3;
-	enum asi_root root;
+
+	asm volatile("invlpg (%0)" :: "r" (address) : "memory");
+	if (likely(this_cpu_read(asi_cpu.exits) == exits))
+		return;
 
 	raw_local_irq_save(flags);
 	cr3 = __native_read_cr3();
-	root = asi_root_of(cr3);
-	if (root != ASI_ROOT_RESTRICTED)
+	if (asi_root_of(cr3) != ASI_ROOT_RESTRICTED)
 		asi_flush_root_later(ASI_ROOT_RESTRICTED, cr3 & ASI_CR3_ASID_MASK);
-	if (root != ASI_ROOT_UNRESTRICTED && this_cpu_read(asi_cpu.exits) != exits)
+	if (asi_root_of(cr3) != ASI_ROOT_UNRESTRICTED)
 		asi_flush_root_later(ASI_ROOT_UNRESTRICTED, cr3 & ASI_CR3_ASID_MASK);
 	asm volatile("invlpg (%0)" :: "r" (address) : "memory");
 	raw_local_irq_restore(flags);

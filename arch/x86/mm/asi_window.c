@@ -72,6 +72,9 @@ static DEFINE_PER_CPU(struct asi_windows, asi_windows);
  */
 unsigned long asi_window_base __ro_after_init;
 
+/* Of their PTEs, as the direct map has them: encrypted where that is. */
+static pteval_t window_flags __ro_after_init;
+
 /*
  * May this be interrupted by others, and wait for them, but for the windows that it
  * has open? With preemption on there are none on this CPU, whichever that is.
@@ -116,12 +119,15 @@ void asi_window_switch(const struct task_struct *next)
 		window_drop(this_cpu_ptr(&asi_windows));
 }
 
-/* Is there something in it that current must not see? */
-static bool window_taints(const struct folio *folio)
+/* Is there something in it that current must not see, and that has to be flushed? */
+static __always_inline bool window_taints(const pte_t *pte)
 {
-	return (static_branch_unlikely(&asi_flush_verw) ||
-		static_branch_unlikely(&asi_flush_l1d)) &&
-	       (!READ_ONCE(folio->mapping) || !folio_test_uptodate(folio));
+	const struct folio *folio;
+
+	if (!static_branch_unlikely(&asi_flush_verw) && !static_branch_unlikely(&asi_flush_l1d))
+		return false;
+	folio = page_folio(pte_page(*pte));
+	return !READ_ONCE(folio->mapping) || !folio_test_uptodate(folio);
 }
 
 /**
@@ -129,13 +135,14 @@ static bool window_taints(const struct folio *folio)
  * @page: whose content is for current to read, or that is being filled for it
  *
  * See kmap_window(). The mapping is an ordinary one: not for pages that have other
- * attributes in the direct map, or have been taken out of it.
+ * attributes in the direct map, or have been taken out of it. It is made without a look
+ * at whether the page is sensitive, as what is copied to and from user mode is.
  *
  * Context: any. There are windows for tasks that can be preempted. Preemption is off
  * while there is one.
  *
  * Return: the address of a window, or in the direct map if there is no need for one
- * (the page is not sensitive, the CPU is unrestricted) or no way to have one.
+ * (the CPU is unrestricted) or no way to have one.
  */
 void *asi_window_open(const struct page *page)
 {
@@ -144,14 +151,15 @@ void *asi_window_open(const struct page *page)
 	int nr;
 
 	if (!current->mm || !window_allowed() || asi_broken(ASI_BREAK_NOWINDOW) ||
-	    asi_has_exited() || page_is_exposed(page))
+	    asi_has_exited())
 		return page_address(page);
 
 	preempt_disable();
 	windows = this_cpu_ptr(&asi_windows);
 	exits = this_cpu_read(asi_cpu.exits);
 	barrier();	/* those that come now are counted */
-	if (asi_has_exited() || !asi_root_is_own() || !windows->ptes)
+	/* A CPU that has tables for them runs current->mm on roots of its own. */
+	if (asi_has_exited() || !windows->ptes)
 		goto none;
 
 	if (windows->owner != current) {
@@ -164,10 +172,7 @@ void *asi_window_open(const struct page *page)
 
 	windows->open |= BIT(nr);
 	windows->exits[nr] = exits;
-	/* As the direct map: encrypted where that is. */
-	set_pte(windows->ptes + nr,
-		pfn_pte(page_to_pfn(page),
-			__pgprot(pgprot_val(PAGE_KERNEL) & ~_PAGE_GLOBAL)));
+	set_pte(windows->ptes + nr, __pte(PFN_PHYS(page_to_pfn(page)) | window_flags));
 	count_vm_event(ASI_WINDOW_MAP);
 	return (void *)asi_window_base + nr * PAGE_SIZE;
 
@@ -190,18 +195,18 @@ void asi_window_close(const void *addr)
 	unsigned long address = (unsigned long)addr & PAGE_MASK;
 	unsigned long nr = (address - asi_window_base) / PAGE_SIZE;
 	struct asi_windows *windows;
-	struct page *page;
+	bool taints;
 
 	/* In the direct map */
 	if (nr >= ASI_WINDOWS)
 		return;
 
 	windows = this_cpu_ptr(&asi_windows);
-	page = pte_page(ptep_get(windows->ptes + nr));
+	taints = window_taints(windows->ptes + nr);
 	set_pte(windows->ptes + nr, __pte(0));
 	if (!asi_broken(ASI_BREAK_NOFLUSH))
 		asi_flush_window(address, windows->exits[nr]);
-	if (window_taints(page_folio(page)))
+	if (taints)
 		asi_taint_window();
 	windows->open &= ~BIT(nr);
 	preempt_enable();
@@ -251,6 +256,7 @@ static int __init asi_window_init(void)
 	if (!asi_enabled())
 		return 0;
 
+	window_flags = pte_val(pfn_pte(0, __pgprot(pgprot_val(PAGE_KERNEL) & ~_PAGE_GLOBAL)));
 	asi_window_base = ASI_WINDOW_START;
 	if (kaslr_memory_enabled())
 		asi_window_base += get_random_long() % (P4D_SIZE / PAGE_SIZE) * PAGE_SIZE;

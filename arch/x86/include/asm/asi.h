@@ -134,7 +134,8 @@ struct asi_core {
  * @flush_pending:	for each root the PCIDs (bit N for kernel PCID N) whose
  *			translations are stale, to be flushed when that root is
  *			loaded next
- * @exits:		how many there were
+ * @exits:		how many there were, from the guest root to the restricted one
+ *			as well
  * @core:		what it shares with its SMT siblings
  * @violations:		how often this was found not to hold, see asi_check()
  */
@@ -483,7 +484,6 @@ void *asi_local_alias(const void *p);
 
 pgd_t *asi_root_load(struct mm_struct *mm);
 pgd_t *asi_root_pgd(const struct mm_struct *mm);
-bool asi_root_is_own(void);
 void asi_root_note(struct mm_struct *mm, unsigned long address);
 bool asi_root_fault(unsigned long address);
 void asi_root_copy(unsigned long address);

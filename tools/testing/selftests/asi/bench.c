@@ -4,9 +4,10 @@
  *
  *	bench OPERATION TRANSITIONS FLUSHES NANOSECONDS IDLE
  *
- * Usage: bench [operation]... [-- command [argument]...]
+ * Usage: bench [-q] [operation]... [-- command [argument]...]
  *
- * The command is run twice, and what the second run takes in all is shown.
+ * The command is run twice, and what the second run takes in all is shown. With -q
+ * operations are measured once, and not three times.
  *
  * Nanoseconds are instructions in a guest whose clock counts them, and repeat
  * there exactly, unless a part of that time is idle. Anywhere else they are only
@@ -57,15 +58,20 @@ static int show(const struct workload *workload, int tries)
 int main(int argc, char **argv)
 {
 	const struct workload *workload;
-	int i, failed = 0;
+	int i, failed = 0, tries = 3;
 
+	if (argc > 1 && !strcmp(argv[1], "-q")) {
+		tries = 1;
+		argc--;
+		argv++;
+	}
 	for (i = 1; i < argc && strcmp(argv[i], "--"); i++) {
 		workload = workload_find(argv[i]);
 		if (!workload) {
 			fprintf(stderr, "%s: unknown operation\n", argv[i]);
 			return 2;
 		}
-		failed |= show(workload, 3);
+		failed |= show(workload, tries);
 	}
 	if (i + 1 < argc) {
 		const struct workload program = {
@@ -77,7 +83,7 @@ int main(int argc, char **argv)
 	}
 	if (argc == 1) {
 		for (workload = workloads; workload->name; workload++)
-			failed |= show(workload, 3);
+			failed |= show(workload, tries);
 	}
 	return failed;
 }

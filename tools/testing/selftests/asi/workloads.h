@@ -61,4 +61,7 @@ const struct workload *workload_find(const char *name);
 int workload_measure(const struct workload *workload, long ops, int tries,
 		     struct workload_cost *cost);
 
+/* Have a thread of the process that measures run on another CPU, if there is one. */
+extern bool workload_beside;
+
 #endif /* SELFTESTS_ASI_WORKLOADS_H */

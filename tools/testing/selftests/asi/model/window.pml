@@ -21,7 +21,7 @@
  *  - Speculation loads at once the translation of a window that is open.
  *  - There is no INVPCID. With it, flushes of the other root come earlier.
  *
- * Left out: the roots of guests and of KPTI, which have no windows; NMIs between the
+ * Left out: the root of KPTI, which has no windows; NMIs between the
  * steps of a CR3 write, and flushes for other reasons (see tlb.pml); other windows, which
  * differ in nothing that matters here; tasks that die with one open; 2^32 exits while a
  * window is open.
@@ -29,15 +29,16 @@
 
 #define UNRESTRICTED	0
 #define RESTRICTED	1
+#define GUEST		2		/* has no windows */
 
 #define BIT(nr)		(1 << (nr))
 
 /* Hardware: CR3, and the PCIDs of the mm, by their roots, that hold a translation */
 bool has_mm = true;			/* or else another mm is loaded */
-bool root;
+byte root;
 byte fresh;				/* of the frame that it is onto, until closed */
 byte stale;				/* of one that may have its next owner */
-#define LOADED		(BIT(root) * has_mm)
+#define LOADED		(BIT(root) * (has_mm && root != GUEST))
 
 /* The CPU */
 bool present;				/* the PTE */
@@ -86,20 +87,34 @@ inline read_exits()
 /* arch/x86/mm/asi_switch.c */
 inline asi_flush_window()
 {
-	d_step {
-#ifndef BREAK_FLUSH_WITH_IRQS_ON
-		irqs_off = true;
-#endif
-#if !defined(BREAK_OTHER_ROOT_FORGOTTEN) && !defined(BREAK_RESTRICTED_FORGOTTEN)
-		flush_later(BIT(RESTRICTED) * (root != RESTRICTED));
-#endif
-#if !defined(BREAK_OTHER_ROOT_FORGOTTEN) && !defined(BREAK_EXITS_COMPARED_NOT)
-		flush_later(BIT(UNRESTRICTED) * (root != UNRESTRICTED && counted))
-#endif
-	};
+#ifndef BREAK_COMPARED_FIRST
 #ifndef BREAK_INVLPG_NOT
-	d_step { flush(LOADED) }			/* INVLPG */
+	d_step { flush(LOADED) };			/* INVLPG */
 #endif
+	if
+	:: !counted
+#else
+	if
+	:: !counted -> d_step { flush(LOADED) }
+#endif
+#ifdef BREAK_COMPARED_NOT
+	:: counted
+#else
+	:: counted ->
+		d_step {
+#ifndef BREAK_FLUSH_WITH_IRQS_ON
+			irqs_off = true;
+#endif
+#ifndef BREAK_RESTRICTED_FORGOTTEN
+			flush_later(BIT(RESTRICTED) * (root != RESTRICTED));
+#endif
+#ifndef BREAK_UNRESTRICTED_FORGOTTEN
+			flush_later(BIT(UNRESTRICTED) * (root != UNRESTRICTED))
+#endif
+		};
+		d_step { flush(LOADED) }		/* INVLPG */
+#endif
+	fi
 }
 
 active proctype task() provided (!in_transition && !in_nmi && has_mm)
@@ -148,6 +163,18 @@ end:	do
 			in_transition = false
 		}
 
+	:: d_step { root == RESTRICTED && !irqs_off && !preempt_off ->
+		/* __asi_enter_guest(), and a VM exit */
+		mov_cr3(has_mm, GUEST) }
+
+	:: d_step { root == GUEST && !irqs_off ->
+		/* asi_leave_guest_root() */
+		mov_cr3(has_mm, RESTRICTED);
+#ifndef BREAK_LEAVE_COUNTS_NOT
+		counted = read
+#endif
+	   }
+
 	:: d_step { intent && !irqs_off ->
 		/* asi_let_go(): __asi_relax(); or user mode: __asi_enter() */
 		in_transition = true;
@@ -162,11 +189,22 @@ end:	do
 active proctype nmi()
 {
 	bool found_intent;
+	byte found_root;
 
 end:	do
-	:: d_step { root == RESTRICTED ->
+	:: d_step { root == GUEST ->
+		in_nmi = true;
+		/* asi_leave_guest_root() */
+		mov_cr3(has_mm, RESTRICTED);
+#ifndef BREAK_LEAVE_COUNTS_NOT
+		counted = read
+#endif
+	   };
+		d_step { mov_cr3(has_mm, GUEST); in_nmi = false }
+	:: d_step { root != UNRESTRICTED ->
 		in_nmi = true;
 		found_intent = intent;
+		found_root = root;
 		/* __asi_exit() */
 		intent = true;
 		mov_cr3(has_mm, UNRESTRICTED);
@@ -176,9 +214,10 @@ end:	do
 	   };
 		d_step {
 			/* __asi_nmi_exit() */
-			mov_cr3(has_mm, RESTRICTED);
+			mov_cr3(has_mm, found_root);
 			intent = found_intent;
 			found_intent = false;
+			found_root = 0;
 			in_nmi = false
 		}
 	od
@@ -188,8 +227,8 @@ end:	do
 active proctype scheduler() provided (!in_transition && !in_nmi)
 {
 end:	do
-	:: d_step { has_mm && !irqs_off && !preempt_off -> mov_cr3(false, root) }
-	:: d_step { !has_mm -> mov_cr3(true, root) }
+	:: d_step { has_mm && !irqs_off && !preempt_off && root != GUEST -> mov_cr3(false, root) }
+	:: d_step { !has_mm && root != GUEST -> mov_cr3(true, root) }
 	od
 }
 
