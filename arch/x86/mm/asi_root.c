@@ -50,8 +50,9 @@
  * unrestricted. They are read here in the opposite order, so that whoever finds an entry
  * in one of them has copied it into those that user mode needs as well.
  *
- * Mms that have no memory of their own (asi_local.c) are loaded as they are: init_mm, and
- * that of EFI. So are all, on a CPU for which there was no memory.
+ * init_mm is loaded as it is. So are those that are not tracked by mm_cpumask(): that of
+ * EFI, whose kernel half is different, and that for changes of text. And so are all on a
+ * CPU for which there was no memory.
  */
 #define pr_fmt(fmt) "asi: " fmt
 
@@ -67,6 +68,7 @@
 #include <linux/topology.h>
 
 #include <asm/asi.h>
+#include <asm/mmu_context.h>
 #include <asm/pgalloc.h>
 #include <asm/tlbflush.h>
 
@@ -155,7 +157,7 @@ pgd_t *asi_root_load(struct mm_struct *mm)
 	}
 
 	roots->mm = mm;
-	if (roots->block[0] && test_bit(pgd_index(ASI_LOCAL_START), mm->context.asi.own)) {
+	if (roots->block[0] && mm != &init_mm && !is_notrack_mm(mm)) {
 		fill_block(roots, nr, mm);
 		roots->loaded = roots->block[nr];
 	} else {
