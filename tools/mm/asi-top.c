@@ -176,31 +176,33 @@ static void start_tracing(int pid)
 		die("cannot use the tracepoint asi:asi_exit: %s", strerror(errno));
 }
 
-/* What a page is used for: linux/kernel-page-flags.h. By now, it may be something else. */
+/* What a page is used for, by the first flag that it has: linux/kernel-page-flags.h. */
+static const struct {
+	int flag;
+	const char *kind;
+} kinds[] = {
+	{ 7, "slab" },
+	{ 12, "user memory" },
+	{ 17, "huge page" },
+	{ 26, "page table" },
+	{ 10, "freed since" },
+	{ 14, "shared memory" },
+	{ 5, "page cache" },
+};
+
+/* By now, it may be something else. */
 static const char *kind_of_memory(unsigned long pfn)
 {
-	enum { LRU = 5, SLAB = 7, BUDDY = 10, ANON = 12, SWAPBACKED = 14, HUGE = 17,
-	       PGTABLE = 26 };
+	unsigned int i;
 	uint64_t flags;
 
 	if (!pfn)
 		return "mapped area";
 	if (pread(kpageflags, &flags, sizeof(flags), pfn * sizeof(flags)) != sizeof(flags))
 		return "?";
-	if (flags & (1ULL << SLAB))
-		return "slab";
-	if (flags & (1ULL << ANON))
-		return "user memory";
-	if (flags & (1ULL << HUGE))
-		return "huge page";
-	if (flags & (1ULL << PGTABLE))
-		return "page table";
-	if (flags & (1ULL << BUDDY))
-		return "freed since";
-	if (flags & (1ULL << SWAPBACKED))
-		return "shared memory";
-	if (flags & (1ULL << LRU))
-		return "page cache";
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (flags & (1ULL << kinds[i].flag))
+			return kinds[i].kind;
 	return "other pages";
 }
 

@@ -16,7 +16,7 @@
  * What differs between mms are few entries: those of the user half that are in use,
  * and some of the kernel half (LDT, memory of one mm, what is exposed to it). All that
  * they share is there from the beginning, see asi_init(). Each mm has a bitmap of those
- * that have been met, which is all that is copied:
+ * that have been met, which is all that is copied; a child begins with its parent's:
  *
  *  - An entry that the mm has and the block has not is copied by whoever faults on it,
  *    and noted in the bitmap. A translation that was not there needs no flush to be
@@ -73,8 +73,10 @@
 #include <asm/tlbflush.h>
 
 /* Of a block, one after the other: see asi.h */
-#define ASI_BLOCK_ROOTS		4
-#define ASI_BLOCK_ENTRIES	(ASI_BLOCK_ROOTS * PTRS_PER_PGD)
+#define GUEST_ENTRIES		PTRS_PER_PGD
+#define RESTRICTED_ENTRIES	(2 * PTRS_PER_PGD)
+#define USER_ENTRIES		(3 * PTRS_PER_PGD)
+#define BLOCK_ENTRIES		(4 * PTRS_PER_PGD)
 
 /**
  * struct asi_roots - what a CPU has in place of the roots of mms
@@ -110,10 +112,10 @@ static __always_inline void copy_entry(pgd_t *block, const pgd_t *master, unsign
 {
 	copy_one(block, master, i);
 	if (i >= KERNEL_PGD_BOUNDARY)
-		copy_one(block, master, i + PTRS_PER_PGD);
-	copy_one(block, master, i + 2 * PTRS_PER_PGD);
+		copy_one(block, master, i + GUEST_ENTRIES);
+	copy_one(block, master, i + RESTRICTED_ENTRIES);
 	if (cpu_feature_enabled(X86_FEATURE_PTI))
-		copy_one(block, master, i + 3 * PTRS_PER_PGD);
+		copy_one(block, master, i + USER_ENTRIES);
 }
 
 /*
@@ -188,6 +190,11 @@ void asi_root_note(struct mm_struct *mm, unsigned long address)
 	set_bit(pgd_index(address), mm->context.asi.own);
 }
 
+static __always_inline bool lacks(const struct asi_roots *roots, unsigned int i)
+{
+	return !roots->loaded[i].pgd && READ_ONCE(roots->mm->pgd[i].pgd);
+}
+
 static __always_inline void copy_from_master(struct asi_roots *roots, unsigned int i)
 {
 	/* Before it is there, or an NMI could leave it behind for the next mm. */
@@ -206,13 +213,13 @@ static __always_inline void copy_from_master(struct asi_roots *roots, unsigned i
  */
 noinstr bool asi_root_fault(unsigned long address)
 {
-	unsigned int root = (__native_read_cr3() & ASI_CR3_ROOT_MASK) / sizeof(pgd_t);
 	struct asi_roots *roots = raw_cpu_ptr(&asi_roots);
 	unsigned int i = pgd_index(address);
 
+	/* Whichever root it is: what is copied for nothing is not copied again. */
 	if (this_cpu_read(cpu_tlbstate.loaded_mm) == LOADED_MM_SWITCHING ||
-	    !runs_on_block(roots) || roots->loaded[root + i].pgd ||
-	    !READ_ONCE(roots->mm->pgd[root + i].pgd))
+	    !runs_on_block(roots) ||
+	    (!lacks(roots, i) && !lacks(roots, i + RESTRICTED_ENTRIES)))
 		return false;
 
 	copy_from_master(roots, i);
@@ -290,15 +297,15 @@ static int asi_root_prepare(unsigned int cpu)
 		return 0;
 
 	pages = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO,
-				 get_order(ASI_ROOT_BLOCKS * ASI_BLOCK_ENTRIES * sizeof(pgd_t)));
+				 get_order(ASI_ROOT_BLOCKS * BLOCK_ENTRIES * sizeof(pgd_t)));
 	if (!pages) {
 		pr_warn("no memory for roots of CPU %u\n", cpu);
 		return 0;
 	}
 
 	block = page_address(pages);
-	for (nr = 0; nr < ASI_ROOT_BLOCKS; nr++, block += ASI_BLOCK_ENTRIES) {
-		for (entry = 0; entry < ASI_BLOCK_ENTRIES; entry++) {
+	for (nr = 0; nr < ASI_ROOT_BLOCKS; nr++, block += BLOCK_ENTRIES) {
+		for (entry = 0; entry < BLOCK_ENTRIES; entry++) {
 			if (entry % PTRS_PER_PGD >= KERNEL_PGD_BOUNDARY)
 				set_pgd(&block[entry], swapper_pg_dir[entry]);
 		}

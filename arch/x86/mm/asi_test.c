@@ -9,6 +9,7 @@
 #include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/irq_work.h>
 #include <linux/kthread.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mman.h>
@@ -1480,25 +1481,61 @@ static unsigned long window_frame(struct kunit *test, const void *window)
 	return frame;
 }
 
+/* Have an mm, for windows onto the page that is returned. */
+static struct page *begin_windows(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_USER);
+	struct mm_struct *mm = mm_alloc();
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	/* Without a process there are none. */
+	KUNIT_EXPECT_NULL(test, open_window(page));
+	kthread_use_mm(mm);
+	return page;
+}
+
+static void end_windows(struct page *page)
+{
+	struct mm_struct *mm = current->mm;
+
+	kthread_unuse_mm(mm);
+	mmput(mm);
+	__free_page(page);
+}
+
+struct interrupt {
+	struct irq_work work;
+	struct page *page;
+	bool opened;
+};
+
+static void open_in_interrupt(struct irq_work *work)
+{
+	struct interrupt *interrupt = container_of(work, struct interrupt, work);
+	void *window;
+
+	enter();
+	window = kmap_window_only(interrupt->page);
+	interrupt->opened = window;
+	if (window)
+		kunmap_window(window);
+}
+
 /* This CPU maps the page, at an address where no other has anything. */
 static void test_window(struct kunit *test)
 {
+	struct interrupt interrupt = { .work = IRQ_WORK_INIT_HARD(open_in_interrupt) };
 	struct page *page, *other;
-	struct mm_struct *mm;
 	u8 *window, *second;
 	int nr;
 
 	skip_unless_on(test);
-	mm = mm_alloc();
-	page = alloc_page(GFP_USER);
+	page = begin_windows(test);
 	other = alloc_page(GFP_USER);
-	KUNIT_ASSERT_TRUE(test, mm && page && other);
+	KUNIT_ASSERT_NOT_NULL(test, other);
 	memset(page_address(page), 0x5a, PAGE_SIZE);
 	memset(page_address(other), 0xa5, PAGE_SIZE);
-
-	/* Without a process there is none. */
-	KUNIT_EXPECT_NULL(test, open_window(page));
-	kthread_use_mm(mm);
 	window = open_window(page);
 	second = open_window(other);
 	KUNIT_ASSERT_NOT_NULL(test, window);
@@ -1511,10 +1548,11 @@ static void test_window(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, window[PAGE_SIZE - 1], 0x5a);
 	KUNIT_EXPECT_EQ(test, second[0], 0xa5);
 
-	/* Where this cannot be preempted, and where there is no need. */
-	preempt_disable();
-	KUNIT_EXPECT_NULL(test, open_window(page));
-	preempt_enable();
+	/* Not for an interrupt, whoever it interrupts, and where there is no need. */
+	interrupt.page = page;
+	irq_work_queue(&interrupt.work);
+	irq_work_sync(&interrupt.work);
+	KUNIT_EXPECT_FALSE(test, interrupt.opened);
 	asi_exit();
 	KUNIT_EXPECT_PTR_EQ(test, kmap_window(page), page_address(page));
 
@@ -1534,23 +1572,17 @@ static void test_window(struct kunit *test)
 	kunmap_window(page_address(page));
 	KUNIT_EXPECT_EQ(test, preempt_count(), 0);
 
-	kthread_unuse_mm(mm);
-	mmput(mm);
+	end_windows(page);
 	__free_page(other);
-	__free_page(page);
 }
 
 /* In how many of some attempts this CPU could still read what was a window. */
 static int stale_windows(struct kunit *test)
 {
-	struct page *page = alloc_page(GFP_USER);
-	struct mm_struct *mm = mm_alloc();
+	struct page *page = begin_windows(test);
 	int tries, stale = 0;
 	u8 *window;
 
-	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_ASSERT_NOT_NULL(test, mm);
-	kthread_use_mm(mm);
 	for (tries = 0; tries < 20; tries++) {
 		window = open_window(page);
 		KUNIT_ASSERT_NOT_NULL(test, window);
@@ -1573,9 +1605,7 @@ static int stale_windows(struct kunit *test)
 		stale += readable(window);
 		local_irq_enable();
 	}
-	kthread_unuse_mm(mm);
-	mmput(mm);
-	__free_page(page);
+	end_windows(page);
 	return stale;
 }
 
@@ -1600,18 +1630,15 @@ static void test_window_is_flushed_broken(struct kunit *test)
 /* What was within reach is flushed before user mode runs, where that makes a difference. */
 static void test_window_taints(struct kunit *test)
 {
-	struct page *page = alloc_page(GFP_USER);
-	struct mm_struct *mm = mm_alloc();
 	u8 leaves = asi_policies[ASI_RUNS_KERNEL].leaves;
 	u8 todo, taints, later;
+	struct page *page;
 	void *window;
 
 	skip_unless_on(test);
 	if (!static_key_enabled(&asi_flush_verw) && !static_key_enabled(&asi_flush_l1d))
 		kunit_skip(test, "there is no flush of data");
-	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_ASSERT_NOT_NULL(test, mm);
-	kthread_use_mm(mm);
+	page = begin_windows(test);
 	window = open_window(page);
 	KUNIT_ASSERT_NOT_NULL(test, window);
 
@@ -1626,28 +1653,23 @@ static void test_window_taints(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, todo, ASI_TODO_TAINT);
 	KUNIT_EXPECT_EQ(test, taints & leaves, leaves);
 	KUNIT_EXPECT_EQ(test, later, 0);
-
-	kthread_unuse_mm(mm);
-	mmput(mm);
-	__free_page(page);
+	end_windows(page);
 }
 
 /* Another CPU that has the same mm loaded does not find the window. */
 static void test_window_is_alone(struct kunit *test)
 {
-	struct page *page = alloc_page(GFP_USER);
 	struct bystander bystander = { .window = true };
 	struct task_struct *task;
+	struct page *page;
 	unsigned int cpu;
 	void *window;
 
 	skip_unless_on(test);
 	if (num_online_cpus() < 2)
 		kunit_skip(test, "needs two CPUs");
-	bystander.mm = mm_alloc();
-	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_ASSERT_NOT_NULL(test, bystander.mm);
-	kthread_use_mm(bystander.mm);
+	page = begin_windows(test);
+	bystander.mm = current->mm;
 	migrate_disable();
 	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
 	task = kthread_create_on_cpu(stand_by, &bystander, cpu, "asi_test/%u");
@@ -1670,22 +1692,17 @@ static void test_window_is_alone(struct kunit *test)
 	smp_store_release(&bystander.go, true);
 	kthread_stop_put(task);
 	migrate_enable();
-	kthread_unuse_mm(bystander.mm);
-	mmput(bystander.mm);
-	__free_page(page);
+	end_windows(page);
 }
 
 /* A task that dies takes its windows with it, as far as others are concerned. */
 static void test_window_is_dropped(struct kunit *test)
 {
-	struct page *page = alloc_page(GFP_USER);
-	struct mm_struct *mm = mm_alloc();
 	void *window, *again;
+	struct page *page;
 
 	skip_unless_on(test);
-	KUNIT_ASSERT_NOT_NULL(test, page);
-	KUNIT_ASSERT_NOT_NULL(test, mm);
-	kthread_use_mm(mm);
+	page = begin_windows(test);
 	window = open_window(page);
 	KUNIT_ASSERT_NOT_NULL(test, window);
 
@@ -1703,10 +1720,7 @@ static void test_window_is_dropped(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, again, window);
 	if (again)
 		kunmap_window(again);
-
-	kthread_unuse_mm(mm);
-	mmput(mm);
-	__free_page(page);
+	end_windows(page);
 }
 
 /* Of the roots that this CPU runs on: entries that are not as those of the mm. */

@@ -76,20 +76,6 @@ unsigned long asi_window_base __ro_after_init;
 static pteval_t window_flags __ro_after_init;
 
 /*
- * May this be interrupted by others, and wait for them, but for the windows that it
- * has open? With preemption on there are none on this CPU, whichever that is.
- */
-static bool window_allowed(void)
-{
-	int open = 0;
-
-	if (raw_cpu_read(asi_windows.owner) == current)
-		open = hweight_long(raw_cpu_read(asi_windows.open));
-	return IS_ENABLED(CONFIG_PREEMPT_COUNT) && in_task() && !irqs_disabled() &&
-	       preempt_count() == open;
-}
-
-/*
  * Somebody died with windows open. By the PCID of whichever mm he had loaded, the TLB
  * may have them still.
  */
@@ -138,8 +124,8 @@ static __always_inline bool window_taints(const pte_t *pte)
  * attributes in the direct map, or have been taken out of it. It is made without a look
  * at whether the page is sensitive, as what is copied to and from user mode is.
  *
- * Context: any. There are windows for tasks that can be preempted. Preemption is off
- * while there is one.
+ * Context: any. There are windows for tasks, not for who interrupts them. Preemption is
+ * off while there is one.
  *
  * Return: the address of a window, or in the direct map if there is no need for one
  * (the CPU is unrestricted) or no way to have one.
@@ -150,8 +136,7 @@ void *asi_window_open(const struct page *page)
 	unsigned int exits;
 	int nr;
 
-	if (!current->mm || !window_allowed() || asi_broken(ASI_BREAK_NOWINDOW) ||
-	    asi_has_exited())
+	if (!current->mm || !in_task() || asi_broken(ASI_BREAK_NOWINDOW) || asi_has_exited())
 		return page_address(page);
 
 	preempt_disable();
