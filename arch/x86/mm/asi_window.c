@@ -21,8 +21,9 @@
  *
  * This CPU may have loaded the unrestricted root while the PTE was there, in an exit. If
  * it has counted one since the window was opened, the translation is left there to be
- * flushed when that root is loaded next. It was restricted, and meant to be, when the
- * count was read.
+ * flushed when that root is loaded next; so it is if it has come from the guest root,
+ * which has no windows, to the restricted one. It was on one of these two, and meant to
+ * be, when the count was read.
  */
 #define pr_fmt(fmt) "asi: " fmt
 
