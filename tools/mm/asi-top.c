@@ -210,13 +210,18 @@ static const char *kind_of_memory(unsigned long pfn)
 static char *name_of(const char *pid)
 {
 	static char name[TASK_LEN];
-	char path[32];
+	static unsigned long whose;
+	unsigned long nr = strtoul(pid, NULL, 10);
+	char path[32], comm[TASK_LEN];
 
-	snprintf(path, sizeof(path), "/proc/%lu/comm", strtoul(pid, NULL, 10));
-	if (!slurp(path, name, sizeof(name)))
-		return "(ended)";
-	name[strcspn(name, "\n")] = 0;
-	return name;
+	snprintf(path, sizeof(path), "/proc/%lu/comm", nr);
+	if (slurp(path, comm, sizeof(comm))) {
+		comm[strcspn(comm, "\n")] = 0;
+		strcpy(name, comm);
+		whose = nr;
+	}
+	/* Or what it was called when it was last looked for. */
+	return whose == nr ? name : "(ended)";
 }
 
 /* Whoever is traced has chosen it. */
