@@ -56,6 +56,16 @@ need_space()
 		die "no space for $2: needs $1 MiB below $BUILD, has $room"
 }
 
+DEB_KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
+
+# Debian's mirror that apt-get uses here, or nothing. Not from the lists, which a
+# container may have thrown away.
+debian_mirror()
+{
+	apt-get update --print-uris 2>/dev/null | grep -v security |
+		sed -n "s,^'\(.*\)/dists/[^/]*/InRelease'.*,\1,p" | head -n 1
+}
+
 # quietly LOG COMMAND...: the command's output goes to build/log/LOG.log; when
 # it fails, its last lines and the log's path are shown. V=1 shows everything.
 quietly()

@@ -49,7 +49,7 @@ static int show(const struct workload *workload, int tries)
 	if (ret)
 		printf("# bench %s: %s\n", workload->name, strerror(-ret));
 	else
-		printf("bench %s %.3f %.3f %.0f %.2f\n", workload->name, cost.exits,
+		printf("bench %s %.3f %.3f %.0f %.6f\n", workload->name, cost.exits,
 		       cost.flushes, cost.ns, cost.idle);
 	fflush(stdout);
 	return ret && ret != -ENOENT;

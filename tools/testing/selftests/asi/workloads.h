@@ -40,12 +40,16 @@ struct workload {
  * @flushes: of predictors and of buffers
  * @ns: nanoseconds, of meaning only where guest time counts instructions
  * @idle: the part of them that CPUs were idle; more than 1 with several CPUs
+ * @interrupts: that CPUs sent each other, to flush TLBs and to call functions
+ * @kib: what setting up and warming up took from free memory, in all
  */
 struct workload_cost {
 	double exits;
 	double flushes;
 	double ns;
 	double idle;
+	double interrupts;
+	double kib;
 };
 
 /* Ends with an entry without a name. */
