@@ -80,4 +80,18 @@ static inline void window_clear_pages(struct page *page, unsigned int nr)
 	}
 }
 
+/* Zeroes a part of a folio that current is about to write to. While ASI is on. */
+static inline void window_zero(struct folio *folio, size_t start, size_t end)
+{
+	size_t n;
+	void *addr;
+
+	for (; start < end; start += n) {
+		n = min(end - start, PAGE_SIZE - offset_in_page(start));
+		addr = kmap_window(folio_page(folio, start / PAGE_SIZE));
+		memset(addr + offset_in_page(start), 0, n);
+		kunmap_window(addr);
+	}
+}
+
 #endif /* _LINUX_ASI_WINDOW_H */

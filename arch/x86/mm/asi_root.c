@@ -40,15 +40,23 @@
  *
  *    That CPU may have flushed its TLB before the IPI comes, on behalf of somebody else,
  *    and have left the mm, with an ASID that is up to date. So no flush brings the
- *    generation forward without having removed the entry: the TLB would get it again
- *    from the copy. Whatever is as new as a generation has neither.
+ *    generation forward without having removed the entry, or the TLB would get it again
+ *    from the copy, unless that generation is the only one and its flush frees no tables.
+ *    Whatever is as new as a generation has neither.
  *
  *  - A block that is not loaded may have entries of tables that have been freed. No page
- *    walk begins there.
+ *    walk begins there. If the mm that it was filled for is loaded next, and has had no
+ *    flush since, then nothing has been removed, and the block is good as it is. The
+ *    generation is read before the block is filled, so that it is too old rather than too
+ *    new; what is removed after it has been read again is what the picture above is about.
  *
- * __pti_set_user_pgtbl() writes the roots of an mm in the order user, restricted,
- * unrestricted. They are read here in the opposite order, so that whoever finds an entry
- * in one of them has copied it into those that user mode needs as well.
+ * The roots of an mm are written in the order user, restricted, unrestricted, when an entry
+ * is set (__pti_set_user_pgtbl(), and its caller) and when it is cleared. They are read here
+ * in the opposite order. Whoever finds an entry in the unrestricted one has copied it into
+ * those that user mode needs as well. Whoever finds none copies none: it may be in the
+ * others because it is about to be set, or to be cleared, but what is removed is found by
+ * comparing the unrestricted ones. (That of the LDT is in the user root last, and copied
+ * before it is used: asi_root_copy().)
  *
  * init_mm is loaded as it is. So are those that are not tracked by mm_cpumask(): that of
  * EFI, whose kernel half is different, and that for changes of text. And so are all on a
@@ -82,6 +90,8 @@
  * struct asi_roots - what a CPU has in place of the roots of mms
  * @block:	two of them, or NULL
  * @filled:	the entries of each that are those of an mm
+ * @ctx_id:	which mm that is
+ * @tlb_gen:	of that mm, from before it was filled
  * @mm:		which is loaded, or about to be
  * @loaded:	by these roots, its own or @block
  *
@@ -91,6 +101,8 @@
 struct asi_roots {
 	pgd_t			*block[ASI_ROOT_BLOCKS];
 	unsigned long		filled[ASI_ROOT_BLOCKS][BITS_TO_LONGS(PTRS_PER_PGD)];
+	u64			ctx_id[ASI_ROOT_BLOCKS];
+	u64			tlb_gen[ASI_ROOT_BLOCKS];
 	struct mm_struct	*mm;
 	pgd_t			*loaded;
 };
@@ -102,20 +114,23 @@ static __always_inline bool runs_on_block(const struct asi_roots *roots)
 	return roots->loaded && roots->loaded != roots->mm->pgd;
 }
 
-static __always_inline void copy_one(pgd_t *block, const pgd_t *master, unsigned int i)
+static __always_inline void copy_one(pgd_t *block, const pgd_t *master, unsigned int i,
+				     bool there)
 {
-	WRITE_ONCE(block[i].pgd, READ_ONCE(master[i].pgd));
+	WRITE_ONCE(block[i].pgd, there ? READ_ONCE(master[i].pgd) : 0);
 }
 
 /* In the order that the top of this file calls for. The guest root has no user half. */
 static __always_inline void copy_entry(pgd_t *block, const pgd_t *master, unsigned int i)
 {
-	copy_one(block, master, i);
+	pgdval_t value = READ_ONCE(master[i].pgd);
+
+	WRITE_ONCE(block[i].pgd, value);
 	if (i >= KERNEL_PGD_BOUNDARY)
-		copy_one(block, master, i + GUEST_ENTRIES);
-	copy_one(block, master, i + RESTRICTED_ENTRIES);
+		copy_one(block, master, i + GUEST_ENTRIES, value);
+	copy_one(block, master, i + RESTRICTED_ENTRIES, value);
 	if (cpu_feature_enabled(X86_FEATURE_PTI))
-		copy_one(block, master, i + USER_ENTRIES);
+		copy_one(block, master, i + USER_ENTRIES, value);
 }
 
 /*
@@ -124,7 +139,11 @@ static __always_inline void copy_entry(pgd_t *block, const pgd_t *master, unsign
  */
 static void fill_block(struct asi_roots *roots, int nr, const struct mm_struct *mm)
 {
+	u64 tlb_gen = atomic64_read(&mm->context.tlb_gen);
 	unsigned int word, bit;
+
+	if (roots->ctx_id[nr] == mm->context.ctx_id && roots->tlb_gen[nr] == tlb_gen)
+		return;
 
 	for (word = 0; word < BITS_TO_LONGS(PTRS_PER_PGD); word++) {
 		unsigned long own = READ_ONCE(mm->context.asi.own[word]);
@@ -138,6 +157,8 @@ static void fill_block(struct asi_roots *roots, int nr, const struct mm_struct *
 				   word * BITS_PER_LONG + bit);
 		roots->filled[nr][word] = own;
 	}
+	roots->ctx_id[nr] = mm->context.ctx_id;
+	roots->tlb_gen[nr] = tlb_gen;
 }
 
 /**
@@ -195,6 +216,13 @@ static __always_inline bool lacks(const struct asi_roots *roots, unsigned int i)
 	return !roots->loaded[i].pgd && READ_ONCE(roots->mm->pgd[i].pgd);
 }
 
+/* Whichever root it is: what is copied for nothing is not copied again. */
+static __always_inline bool has_more(const struct asi_roots *roots, unsigned int i)
+{
+	return READ_ONCE(roots->mm->pgd[i].pgd) &&
+	       (!roots->loaded[i].pgd || lacks(roots, i + RESTRICTED_ENTRIES));
+}
+
 static __always_inline void copy_from_master(struct asi_roots *roots, unsigned int i)
 {
 	/* Before it is there, or an NMI could leave it behind for the next mm. */
@@ -216,10 +244,8 @@ noinstr bool asi_root_fault(unsigned long address)
 	struct asi_roots *roots = raw_cpu_ptr(&asi_roots);
 	unsigned int i = pgd_index(address);
 
-	/* Whichever root it is: what is copied for nothing is not copied again. */
 	if (this_cpu_read(cpu_tlbstate.loaded_mm) == LOADED_MM_SWITCHING ||
-	    !runs_on_block(roots) ||
-	    (!lacks(roots, i) && !lacks(roots, i + RESTRICTED_ENTRIES)))
+	    !runs_on_block(roots) || !has_more(roots, i))
 		return false;
 
 	copy_from_master(roots, i);
@@ -240,6 +266,17 @@ void asi_root_copy(unsigned long address)
 		copy_from_master(roots, pgd_index(address));
 }
 
+static bool refresh_entry(struct asi_roots *roots, unsigned int i)
+{
+	pgdval_t old = pgd_val(roots->loaded[i]);
+	pgdval_t new = pgd_val(READ_ONCE(roots->mm->pgd[i]));
+
+	if (!((old ^ new) & ~_PAGE_ACCESSED))
+		return false;
+	copy_entry(roots->loaded, roots->mm->pgd, i);
+	return old;
+}
+
 /**
  * asi_root_refresh - remove what the loaded mm has removed
  *
@@ -254,20 +291,15 @@ bool asi_root_refresh(void)
 {
 	struct asi_roots *roots = this_cpu_ptr(&asi_roots);
 	int nr = roots->loaded == roots->block[1];
+	unsigned int word, bit;
 	bool removed = false;
-	pgdval_t old, new;
-	unsigned int i;
 
 	if (!runs_on_block(roots))
 		return false;
 
-	for_each_set_bit(i, roots->filled[nr], PTRS_PER_PGD) {
-		old = pgd_val(roots->loaded[i]);
-		new = pgd_val(READ_ONCE(roots->mm->pgd[i]));
-		if ((old ^ new) & ~_PAGE_ACCESSED) {
-			copy_entry(roots->loaded, roots->mm->pgd, i);
-			removed |= old != 0;
-		}
+	for (word = 0; word < BITS_TO_LONGS(PTRS_PER_PGD); word++) {
+		for_each_set_bit(bit, &roots->filled[nr][word], BITS_PER_LONG)
+			removed |= refresh_entry(roots, word * BITS_PER_LONG + bit);
 	}
 	return removed;
 }

@@ -1551,7 +1551,8 @@ static void test_window(struct kunit *test)
 	/* Not for an interrupt, whoever it interrupts, and where there is no need. */
 	interrupt.page = page;
 	irq_work_queue(&interrupt.work);
-	irq_work_sync(&interrupt.work);
+	while (irq_work_is_busy(&interrupt.work))
+		cpu_relax();
 	KUNIT_EXPECT_FALSE(test, interrupt.opened);
 	asi_exit();
 	KUNIT_EXPECT_PTR_EQ(test, kmap_window(page), page_address(page));
@@ -1752,6 +1753,37 @@ static pgd_t *load(struct kunit *test, struct mm_struct *mm)
 	return asi_root_pgd(mm);
 }
 
+/*
+ * A block is as it was for an mm that has had no flush since, and else the mm is looked at.
+ * The mm is loaded, and stays in the block in which it is.
+ */
+static void expect_generations(struct kunit *test, struct mm_struct *mm,
+			       struct mm_struct *other, unsigned long address)
+{
+	pgd_t *master = pgd_offset_pgd(mm->pgd, address);
+	pgd_t *entry = pgd_offset_pgd(asi_root_pgd(mm), address);
+	pgd_t value = *master;
+
+	local_irq_disable();
+	switch_mm_irqs_off(NULL, other, current);
+	WRITE_ONCE(master->pgd, 0);
+	switch_mm_irqs_off(NULL, mm, current);
+	KUNIT_EXPECT_EQ(test, pgd_val(*entry), pgd_val(value));
+
+	switch_mm_irqs_off(NULL, other, current);
+	inc_mm_tlb_gen(mm);
+	switch_mm_irqs_off(NULL, mm, current);
+	KUNIT_EXPECT_EQ(test, pgd_val(*entry), 0);
+	/* The mm's restricted root has it still. */
+	KUNIT_EXPECT_EQ(test, pgd_val(*kernel_to_restricted_pgdp(entry)), 0);
+
+	WRITE_ONCE(master->pgd, value.pgd);
+	switch_mm_irqs_off(NULL, other, current);
+	inc_mm_tlb_gen(mm);
+	load(test, mm);
+	local_irq_enable();
+}
+
 /* A CPU has the entries of the mm that is loaded, and of no other. */
 static void test_roots(struct kunit *test)
 {
@@ -1796,6 +1828,8 @@ static void test_roots(struct kunit *test)
 	local_irq_enable();
 	KUNIT_EXPECT_PTR_EQ(test, first, asi_root_block(cpu, 0));
 	KUNIT_EXPECT_PTR_EQ(test, second, asi_root_block(cpu, 1));
+	if (test->status == KUNIT_SUCCESS)
+		expect_generations(test, mm, other, address);
 
 	/* And one that it loses again */
 	KUNIT_EXPECT_EQ(test, vm_munmap(address, PAGE_SIZE), 0);

@@ -235,6 +235,8 @@ static inline const char *asi_ext4(void)
 
 	if (!statfs("/mnt", &fs) && fs.f_type == EXT4_SUPER_MAGIC)
 		return "/mnt";
+	if (!statfs(".", &fs) && fs.f_type == EXT4_SUPER_MAGIC)
+		return ".";
 	return NULL;
 }
 

@@ -20,12 +20,15 @@
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/swap.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <linux/bpf.h>
 #include <linux/errqueue.h>
+#include <linux/fs.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/if_packet.h>
@@ -205,6 +208,52 @@ static int plant_disk(const struct kind *kind, const struct pattern *pattern,
 	if (fd < 0)
 		return fd;
 	return plant_write(fd, kind, pattern, SMALL) ?: fsync(fd) ? -errno : 0;
+}
+
+/* The device that a file is on, or a negative error. */
+static int open_disk_of(int fd)
+{
+	char path[64], target[256];
+	struct stat st;
+	ssize_t len;
+
+	if (fstat(fd, &st))
+		return -errno;
+	snprintf(path, sizeof(path), "/sys/dev/block/%u:%u", major(st.st_dev), minor(st.st_dev));
+	len = readlink(path, target, sizeof(target) - 1);
+	if (len < 0)
+		return -errno;
+	target[len] = 0;
+	snprintf(path, sizeof(path), "/dev/%.48s", basename(target));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+/* A file, read from the device that it is on. */
+static int plant_rawdisk(const struct kind *kind, const struct pattern *pattern,
+			 struct area *area)
+{
+	const char *dir = asi_ext4();
+	int fd = dir ? asi_tmpfile(dir) : -ENOENT;
+	int raw = fd < 0 ? -1 : open_disk_of(fd);
+	static char buf[4096];
+	int i, block, size, ret;
+
+	if (fd < 0 || raw < 0)
+		return fd < 0 ? fd : raw;
+	if (ioctl(fd, FIGETBSZ, &size) || size != sizeof(buf))
+		return -ENODEV;
+	ret = plant_write(fd, kind, pattern, SMALL) ?: fsync(fd) ? -errno : 0;
+	for (i = 0; !ret && i < (int)(SMALL / sizeof(buf)); i++) {
+		block = i;
+		if (ioctl(fd, FIBMAP, &block) || !block ||
+		    pread(raw, buf, sizeof(buf), (off_t)block * sizeof(buf)) != sizeof(buf) ||
+		    !pattern_found(buf, sizeof(buf), pattern))
+			ret = -EIO;
+		pattern_scrub(buf, sizeof(buf));
+	}
+	/* What is left is the device's. */
+	return ret ?: -posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 static int plant_ramdisk(const struct kind *kind, const struct pattern *pattern,
@@ -1153,6 +1202,7 @@ const struct kind kinds[] = {
 	{ "tmpfs", "page cache of a file on tmpfs", plant_tmpfs },
 	{ "ext4", "page cache of a file on ext4", plant_ext4 },
 	{ "disk", "what was written to a disk", plant_disk },
+	{ "rawdisk", "what was read from a disk that is mounted", plant_rawdisk },
 	{ "ramdisk", "what was written to a RAM disk", plant_ramdisk },
 	{ "memfd", "page cache of a memfd", plant_memfd },
 	{ "sysvshm", "System V shared memory", plant_sysvshm },

@@ -54,7 +54,7 @@ MAGIC = bytes.fromhex("538dc17e2af4960b") + bytes.fromhex("e9355ca817d260bf")
 CIGAM = bytes(0xff - byte for byte in MAGIC)
 TAG_SIZE = 64
 
-KINDS = ("anon huge shanon tmpfs ext4 disk ramdisk memfd sysvshm posixshm hugetlb "
+KINDS = ("anon huge shanon tmpfs ext4 disk rawdisk ramdisk memfd sysvshm posixshm hugetlb "
          "secret ksm moved uffd pipe unix unixbig dgram netlink tcp collapse zerocopy udp "
          "fragment xdp raw ping pktqueue tun vsock tty zswap msgq mqueue key uring packet "
          "perf fpu regs freed vmm").split()

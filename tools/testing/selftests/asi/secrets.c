@@ -199,6 +199,7 @@ FIXTURE_VARIANT(object)
 };
 
 FIXTURE_VARIANT_ADD(object, disk) { .kind = "disk" };
+FIXTURE_VARIANT_ADD(object, rawdisk) { .kind = "rawdisk" };
 FIXTURE_VARIANT_ADD(object, ramdisk) { .kind = "ramdisk" };
 FIXTURE_VARIANT_ADD(object, pipe) { .kind = "pipe" };
 FIXTURE_VARIANT_ADD(object, unix) { .kind = "unix" };

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Copies through windows are copies of the right page, wherever a task runs and whoever
- * else runs its mm.
+ * else runs its mm, and of the right part of it.
  */
 #include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include "asi.h"
@@ -183,6 +185,78 @@ TEST_F_TIMEOUT(copies, are_right, 120)
 	EXPECT_EQ(0, self->tally->errors);
 	/* Otherwise this has tested nothing. */
 	EXPECT_LT(100, windows);
+}
+
+/* Messages of a stream: some so small that they share a page, some not. */
+struct message {
+	unsigned int words;	/* in all */
+	unsigned int sender;
+	unsigned long seq;
+	unsigned long body[254];
+};
+
+#define HEADER_WORDS	(offsetof(struct message, body) / sizeof(long))
+#define MESSAGES	3000
+
+static int stream;
+
+static void *send_messages(void *arg)
+{
+	unsigned int seed = (long)arg, i;
+	struct message message = { .sender = (long)arg };
+
+	for (; message.seq < MESSAGES; message.seq++) {
+		message.words = HEADER_WORDS + next_random(&seed) % ARRAY_SIZE(message.body);
+		for (i = 0; i < ARRAY_SIZE(message.body); i++)
+			message.body[i] = message.seq << 8 | message.sender;
+		if (write(stream, &message, message.words * sizeof(long)) < 0)
+			break;
+	}
+	return NULL;
+}
+
+static bool receive(int fd, void *buf, size_t len)
+{
+	return recv(fd, buf, len, MSG_WAITALL) == (ssize_t)len;
+}
+
+/* Nobody's message is overwritten while it waits. */
+TEST(messages_of_a_stream_are_right)
+{
+	unsigned long seq[WORKERS] = { };
+	struct message message;
+	pthread_t thread;
+	unsigned int i;
+	int fds[2];
+	pid_t pid;
+	long n;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, fds));
+	stream = fds[0];
+	/* Half of them in another process. */
+	pid = fork();
+	ASSERT_LE(0, pid);
+	for (n = pid ? 1 : 0; n < WORKERS; n += 2)
+		ASSERT_EQ(0, pthread_create(&thread, NULL, send_messages, (void *)n));
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	for (n = 0; n < WORKERS * MESSAGES; n++) {
+		ASSERT_TRUE(receive(fds[1], &message, HEADER_WORDS * sizeof(long)));
+		ASSERT_GT(WORKERS, message.sender);
+		ASSERT_EQ(seq[message.sender]++, message.seq);
+		ASSERT_LE(HEADER_WORDS, message.words);
+		message.words -= HEADER_WORDS;
+		ASSERT_GE(ARRAY_SIZE(message.body), message.words);
+		ASSERT_TRUE(!message.words ||
+			    receive(fds[1], message.body, message.words * sizeof(long)));
+		for (i = 0; i < message.words; i++)
+			ASSERT_EQ(message.seq << 8 | message.sender, message.body[i]);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 }
 
 static int file;

@@ -735,10 +735,10 @@ const struct workload workloads[] = {
 	{ "pwrite_64k_ext4", MANY, false, setup_ext4, run_pwrite_64k },
 	{ "stat_ext4", MANY, true, setup_ext4_dir, run_stat_dir },
 	{ "open_fstat_close_ext4", MANY, true, setup_ext4_dir, run_open },
-	{ "lookup_ext4", MANY, false, setup_ext4_dir, run_lookup },
-	{ "getdents_ext4", MANY, false, setup_getdents_ext4, run_getdents },
-	{ "create_unlink_ext4", FEW, false, setup_ext4_dir, run_create },
-	{ "direct_read_ext4", MANY, false, setup_direct, run_pread_4k },
+	{ "lookup_ext4", MANY, true, setup_ext4_dir, run_lookup },
+	{ "getdents_ext4", MANY, true, setup_getdents_ext4, run_getdents },
+	{ "create_unlink_ext4", FEW, true, setup_ext4_dir, run_create },
+	{ "direct_read_ext4", MANY, true, setup_direct, run_pread_4k },
 	{ "fsync_ext4", FEW, false, setup_ext4, run_fsync },
 	{ "io_uring_read", MANY, true, setup_uring, run_uring },
 	{ "sendfile", MANY, true, setup_sendfile, run_sendfile },
@@ -785,6 +785,43 @@ static double idle_ns(void)
 	return (idle + iowait) * (1e9 / sysconf(_SC_CLK_TCK));
 }
 
+/* Interrupts so far to flush TLBs and to call functions, of all CPUs. */
+static double ipis(void)
+{
+	FILE *file = fopen("/proc/interrupts", "r");
+	char *line = NULL, *word, *end;
+	size_t size = 0;
+	double sum = 0;
+
+	while (file && getline(&line, &size, file) > 0) {
+		word = line + strspn(line, " ");
+		if (strncmp(word, "TLB:", 4) && strncmp(word, "CAL:", 4))
+			continue;
+		for (word += 4;; word = end) {
+			unsigned long count = strtoul(word, &end, 10);
+
+			if (end == word)
+				break;
+			sum += count;
+		}
+	}
+	free(line);
+	if (file)
+		fclose(file);
+	return sum;
+}
+
+static double free_kib(void)
+{
+	char buf[8192];
+	long kib;
+
+	if (asi_slurp("/proc/meminfo", buf, sizeof(buf)) < 0 ||
+	    sscanf(buf, "MemTotal: %*d kB MemFree: %ld", &kib) != 1)
+		return 0;
+	return kib;
+}
+
 bool workload_beside;
 
 static void *run_beside(void *running)
@@ -810,6 +847,7 @@ static int measure(const struct workload *workload, long ops, int tries,
 			usleep(100);
 	}
 	asi_pin_last();
+	cost->kib = free_kib();
 	ret = workload->setup ? workload->setup(&ctx) : 0;
 	if (!ret)
 		ret = workload->run(&ctx, ops / 10 + 1);
@@ -818,9 +856,10 @@ static int measure(const struct workload *workload, long ops, int tries,
 	cost->exits = 1e18;
 	cost->flushes = 1e18;
 	cost->ns = 1e18;
+	cost->kib -= free_kib();
 	while (!ret && tries--) {
 		long exits = asi_counter("asi_exit"), flushes = asi_flushes_read();
-		double idle = idle_ns(), ns = now_ns();
+		double sent = ipis(), idle = idle_ns(), ns = now_ns();
 
 		ret = workload->run(&ctx, ops);
 		ns = (now_ns() - ns) / ops;
@@ -833,6 +872,7 @@ static int measure(const struct workload *workload, long ops, int tries,
 		if (ns < cost->ns) {
 			cost->ns = ns;
 			cost->idle = (idle_ns() - idle) / ops / ns;
+			cost->interrupts = (ipis() - sent) / ops;
 		}
 		if (!exits)
 			break;

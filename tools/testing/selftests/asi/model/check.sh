@@ -18,8 +18,8 @@ verify()
 	optimization=$1 model=$models/$2.pml
 	shift 2
 	spin -a "$@" "$model" &&
-		gcc "$optimization" -DSAFETY -DNOREDUCE -DMEMLIM=1800 pan.c -o pan &&
-		./pan -m1000000
+		gcc "$optimization" -DSAFETY -DNOREDUCE -DMEMLIM=3000 pan.c -o pan &&
+		./pan -m2500000
 } >log 2>&1
 
 # The search was complete. What the monitor would say is not to be reached.
@@ -38,9 +38,9 @@ fails()
 }
 
 runs=$(
-	for model in transition stun window root; do echo "holds $model"; done
+	for model in transition stun window root entry; do echo "holds $model"; done
 	for options in "" -DINVPCID -DKPTI "-DKPTI -DINVPCID"; do echo "holds tlb $options"; done
-	for name in transition tlb stun window root; do
+	for name in transition tlb stun window root entry; do
 		grep -o 'BREAK_[A-Z_]*' "$models/$name.pml" | sort -u | sed "s/^/fails $name -D/"
 	done
 )

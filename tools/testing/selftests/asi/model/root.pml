@@ -7,7 +7,8 @@
  * Two CPUs load an mm, leave it, and keep it lazily. Somebody fills and clears the entry,
  * and frees the table that it has pointed to, as free_pgd_range() does; somebody else has
  * flushes done at the same time that free nothing. The entry is copied when the mm is
- * loaded, and by faults, NMIs included, at any instant when it is not there.
+ * loaded, unless it is known that none has been removed since the last time, and by
+ * faults, NMIs included, at any instant when it is not there.
  *
  * No CPU may reach a table that has been freed, by the copy on which it runs or by what
  * the TLB has of it, with the mm loaded, or when that is loaded again without a flush.
@@ -19,7 +20,7 @@
  * at. Speculation loads at once whatever is there. CPUs are in mm_cpumask() no longer
  * than they have to. There is one flush of each kind at a time.
  *
- * Left out: which of four roots it is, as all are copied together; transitions and
+ * Left out: which of four roots it is (see entry.pml); transitions and
  * pending flushes (see tlb.pml); the bitmap of what is to be copied, which only saves
  * looking at the rest; CPUs that go down; loading an mm from an NMI.
  */
@@ -40,7 +41,10 @@ byte foreign[2];			/* and for that of another mm */
 byte copy[2];				/* the entry that it runs on with that mm */
 bool in_mask[2];			/* mm_cpumask() */
 bool is_lazy[2];
-bool behind[2];				/* ctxs.tlb_gen of the mm's ASID */
+byte behind[2];				/* ctxs.tlb_gen of the mm's ASID: by this much */
+#define ONE		1		/* by one flush, that frees nothing */
+#define MORE		2
+bool same[2];				/* The mm's tlb_gen is that of the copy */
 bool need_flush[2];			/* with the CR3 that is written next */
 bool in_nmi[2];
 bool free_ipi[2], flush_ipi[2];		/* flush_tlb_func() is to run */
@@ -56,6 +60,13 @@ inline flush()
 {
 	cached[cpu] = 0;
 	speculate(cpu)
+}
+
+inline leave()
+{
+	has_mm[cpu] = false;
+	is_lazy[cpu] = false;
+	in_mask[cpu] = false
 }
 
 inline asi_root_refresh()
@@ -75,6 +86,22 @@ inline asi_root_refresh()
 	read = 0
 }
 
+/* The mm's tlb_gen goes up. */
+inline next_generation(one)
+{
+	behind[0] = (behind[0] -> MORE : one);
+	behind[1] = (behind[1] -> MORE : one);
+	same[0] = false;
+	same[1] = false
+}
+
+/* Whether something may have been removed by the generation that is flushed for */
+#ifdef BREAK_REFRESH_IF_ONE
+#define MUST_REFRESH(by)	((by) == ONE)
+#else
+#define MUST_REFRESH(by)	((by) == MORE)
+#endif
+
 inline flush_tlb_func()
 {
 #ifdef BREAK_REFRESH_FIRST
@@ -84,11 +111,14 @@ inline flush_tlb_func()
 	fi;
 #endif
 	if
-	:: d_step { has_mm[cpu] && behind[cpu] -> behind[cpu] = false };
+	:: d_step { has_mm[cpu] && behind[cpu] -> by = behind[cpu]; behind[cpu] = 0 };
 #if !defined(BREAK_REFRESH_LAST) && !defined(BREAK_REFRESH_FIRST)
-		asi_root_refresh();
+		if
+		:: MUST_REFRESH(by) -> asi_root_refresh()
+		:: !MUST_REFRESH(by)
+		fi;
 #endif
-		d_step { flush() };
+		d_step { flush(); by = 0 };
 #ifdef BREAK_REFRESH_LAST
 		asi_root_refresh();
 #endif
@@ -99,7 +129,7 @@ inline flush_tlb_func()
 /* switch_mm_irqs_off(), and interrupts */
 active [2] proctype processor() provided (!in_nmi[cpu])
 {
-	byte read;
+	byte read, by;
 
 end:	do
 	:: d_step { !has_mm[cpu] ->
@@ -108,14 +138,27 @@ end:	do
 #endif
 		skip };
 		d_step { in_mask[cpu] = true };
-		d_step { need_flush[cpu] = behind[cpu]; behind[cpu] = false };
+		d_step { need_flush[cpu] = behind[cpu]; behind[cpu] = 0 };
 #ifndef BREAK_COPIES_FIRST
-		d_step {
-#ifdef BREAK_ONE_BLOCK
-			foreign[cpu] = TABLE(master);
+		if
+#ifdef BREAK_COPY_KEPT
+		:: true
+#else
+		:: same[cpu]
 #endif
-			copy[cpu] = master
-		};
+		/* Also if the block has been filled for another mm since */
+#ifdef BREAK_GENERATION_LATE
+		:: copy[cpu] = master; same[cpu] = true
+#else
+		:: d_step { same[cpu] = true };
+			d_step {
+#ifdef BREAK_ONE_BLOCK
+				foreign[cpu] = TABLE(master);
+#endif
+				copy[cpu] = master
+			}
+#endif
+		fi;
 #endif
 		d_step {
 			has_mm[cpu] = true;
@@ -125,17 +168,14 @@ end:	do
 			foreign[cpu] = 0
 		}
 
-	:: d_step { has_mm[cpu] ->
-		/* Another process, or leave_mm() */
-		has_mm[cpu] = false;
-		is_lazy[cpu] = false;
-		in_mask[cpu] = false }
+	/* Another process, or leave_mm() */
+	:: d_step { has_mm[cpu] -> leave() }
 
 	:: d_step { has_mm[cpu] && !is_lazy[cpu] -> is_lazy[cpu] = true }
 
 	:: is_lazy[cpu] -> is_lazy[cpu] = false;
 		if
-		:: d_step { behind[cpu] -> behind[cpu] = false };
+		:: d_step { behind[cpu] -> behind[cpu] = 0 };
 			asi_root_refresh();
 			d_step { flush() }
 		:: !behind[cpu]
@@ -143,15 +183,13 @@ end:	do
 
 	:: d_step { (free_ipi[cpu] || flush_ipi[cpu]) && is_lazy[cpu] ->
 		/* To init_mm */
-		has_mm[cpu] = false;
-		is_lazy[cpu] = false;
-		in_mask[cpu] = false }
+		leave() }
 
 	:: flush_ipi[cpu] && !is_lazy[cpu] -> flush_ipi[cpu] = false;
 #ifdef BREAK_REFRESH_IF_FREED
 		d_step {
 			if
-			:: has_mm[cpu] && behind[cpu] -> flush(); behind[cpu] = false
+			:: has_mm[cpu] && behind[cpu] -> flush(); behind[cpu] = 0
 			:: else
 			fi
 		}
@@ -198,8 +236,11 @@ end:	do
 			free = 0 }
 		:: true
 		fi;
-#ifndef BREAK_GENERATION_NOT
-		d_step { behind[0] = true; behind[1] = true };
+#if defined(BREAK_GENERATION_NOT)
+#elif defined(BREAK_FREED_AS_ONE)
+		d_step { next_generation(ONE) };
+#else
+		d_step { next_generation(MORE) };
 #endif
 		/* One after the other, as IPIs are, but waits for both */
 		d_step {
@@ -223,7 +264,7 @@ end:	do
 active proctype flusher()
 {
 end:	do
-	:: d_step { behind[0] = true; behind[1] = true };
+	:: d_step { next_generation(ONE) };
 		d_step {
 			flush_ipi[0] = in_mask[0] && !is_lazy[0];
 			flush_ipi[1] = in_mask[1] && !is_lazy[1]
