@@ -49,6 +49,8 @@
  *    flush since, then nothing has been removed, and the block is good as it is. The
  *    generation is read before the block is filled, so that it is too old rather than too
  *    new; what is removed after it has been read again is what the picture above is about.
+ *    A CPU that has been down in between compares like any other. No NMI copies entries
+ *    while a block is filled: loaded_mm says SWITCHING.
  *
  * The roots of an mm are written in the order user, restricted, unrestricted, when an entry
  * is set (__pti_set_user_pgtbl(), and its caller) and when it is cleared. They are read here
