@@ -19,12 +19,15 @@
 #include "scan.h"
 
 #define MiB		(1024 * 1024UL)
-#define MOST_FILES	65536
+#define MOST_FILES	131072
 #define TABLE_REACH	(2 * MiB)
 
-/* As much memory as the tests need, and as they can go through quickly. */
-#define LEAST		(96 * MiB)
-#define PLENTY		(128 * MiB)
+/* So many pages are taken between two looks at how it stands; divides a MiB. */
+#define BATCH		64
+
+/* What is free in whole blocks: as much as the tests need, and go through quickly. */
+#define LEAST		(64 * MiB)
+#define PLENTY		(96 * MiB)
 
 /*
  * The share of a zone that its per-CPU lists may take: the kernel lets them grow
@@ -41,11 +44,55 @@
 
 #define TO_SENSITIVE	"asi_block_to_sensitive"
 #define TO_NONSENSITIVE	"asi_block_to_nonsensitive"
+#define FEW		8
 
-/* Makes the kernel allocate @len bytes of page tables. */
-static bool tables_alloc(size_t len)
+/* What a child is to do before it sleeps: so much, or until a counter says so much. */
+struct job {
+	const struct pattern *pattern;
+	size_t len;
+	const char *counter;
+	long enough;
+};
+
+/* A job that lasts until so many blocks of all that there is have been flipped. */
+static void until_flips(struct job *job, const char *counter, int more)
 {
-	size_t reach = len / FRAME_SIZE * TABLE_REACH, i;
+	job->len = asi_available();
+	job->counter = counter;
+	job->enough = asi_counter(counter) + more;
+}
+
+enum verdict { GO_ON, DONE, NO_USE };
+
+/* How it stands with a job that has taken @taken bytes. */
+static enum verdict verdict(const struct job *job, size_t taken)
+{
+	if (!job->counter)
+		return taken >= job->len ? DONE : GO_ON;
+	if (asi_counter(job->counter) >= job->enough)
+		return DONE;
+	return taken >= job->len || asi_available() < 8 * MiB ? NO_USE : GO_ON;
+}
+
+/* Fills memory with the pattern. */
+static bool fill(const struct job *job)
+{
+	char *mem = asi_fresh(job->len + MiB);
+	enum verdict now = GO_ON;
+	size_t i;
+
+	for (i = 0; mem && now == GO_ON; now = verdict(job, i)) {
+		pattern_fill(mem + i, MiB, job->pattern, 0);
+		i += MiB;
+	}
+	return now == DONE;
+}
+
+/* Makes the kernel allocate page tables, which it clears. */
+static bool tables(const struct job *job)
+{
+	size_t reach = job->len / FRAME_SIZE * TABLE_REACH, i;
+	enum verdict now = GO_ON;
 	char *mem;
 
 	mem = mmap(NULL, reach, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS |
@@ -53,56 +100,34 @@ static bool tables_alloc(size_t len)
 	if (mem == MAP_FAILED)
 		return false;
 	madvise(mem, reach, MADV_NOHUGEPAGE);
-	for (i = 0; i < reach; i += TABLE_REACH)
-		(void)asi_load(mem + i);
-	return true;
-}
-
-/* What a child is to do before it sleeps. */
-struct job {
-	const struct pattern *pattern;
-	size_t len;
-	long flips;
-};
-
-/* Fills memory with the pattern. */
-static bool fill(const struct job *job)
-{
-	char *mem = asi_fresh(job->len);
-
-	if (!mem)
-		return false;
-	pattern_fill(mem, job->len, job->pattern, 0);
-	return true;
-}
-
-static bool tables(const struct job *job)
-{
-	return tables_alloc(job->len);
+	for (i = 0; now == GO_ON; i++) {
+		(void)asi_load(mem + i * TABLE_REACH);
+		if (i % BATCH == BATCH - 1)
+			now = verdict(job, (i + 1) * FRAME_SIZE);
+	}
+	return now == DONE;
 }
 
 /*
- * Has the kernel allocate until there have been so many flips in all: pages
- * that it does not clear, of which it uses the first bytes only. A file of
- * /proc has one from the first read on.
+ * Makes the kernel allocate pages that it does not clear, of which it uses the first
+ * bytes only. A file of /proc has one from the first read on.
  */
-static bool buffers_until_flips(const struct job *job)
+static bool buffers(const struct job *job)
 {
 	struct rlimit limit = { MOST_FILES, MOST_FILES };
+	enum verdict now = GO_ON;
 	char byte;
 	int i, fd;
 
 	setrlimit(RLIMIT_NOFILE, &limit);
-	for (i = 0; i < MOST_FILES; i++) {
-		if (i % 64 == 0 && asi_counter(TO_NONSENSITIVE) >= job->flips)
-			return true;
-		if (i % 64 == 0 && asi_available() < 8 * MiB)
-			return false;
+	for (i = 0; now == GO_ON; i++) {
 		fd = open("/proc/self/comm", O_RDONLY);
 		if (fd < 0 || read(fd, &byte, 1) != 1)
 			return false;
+		if (i % BATCH == BATCH - 1)
+			now = verdict(job, (i + 1) * FRAME_SIZE);
 	}
-	return false;
+	return now == DONE;
 }
 
 /*
@@ -201,23 +226,14 @@ FIXTURE_TEARDOWN_PARENT(flip)
 	ram_set_pool(self->pool);
 }
 
-/*
- * Most of memory for the kernel and then nearly all for user space is more than
- * user space could have without the kernel's blocks, what is kept free and what
- * waits on per-CPU lists included.
- */
 TEST_F_TIMEOUT(flip, goes_both_ways, 300)
 {
-	long to_nonsensitive = asi_counter(TO_NONSENSITIVE);
-	long to_sensitive = asi_counter(TO_SENSITIVE);
 	struct job job = { .pattern = &self->pattern };
 
-	job.len = asi_available() / 4 * 3;
+	until_flips(&job, TO_NONSENSITIVE, FEW);
 	EXPECT_TRUE(once(tables, &job));
-	EXPECT_LT(to_nonsensitive, asi_counter(TO_NONSENSITIVE));
-	job.len = asi_available() / 8 * 7;
+	until_flips(&job, TO_SENSITIVE, FEW);
 	EXPECT_TRUE(once(fill, &job));
-	EXPECT_LT(to_sensitive, asi_counter(TO_SENSITIVE));
 }
 
 /*
@@ -321,8 +337,8 @@ static size_t secrets_in_nonsensitive(struct __test_metadata *_metadata,
 
 	job.len = asi_available() / 4 * 3;
 	EXPECT_TRUE(once(fill, &job));
-	job.flips = asi_counter(TO_NONSENSITIVE) + 8;
-	child = start(buffers_until_flips, &job);
+	until_flips(&job, TO_NONSENSITIVE, FEW);
+	child = start(buffers, &job);
 	EXPECT_LT(0, child)
 		TH_LOG("no flips");
 	found = scan_reachable(pattern, &frames);
@@ -363,26 +379,23 @@ TEST_F_TIMEOUT(flip, without_clearing_is_seen, 300)
 }
 
 /*
- * Turns most of memory nonsensitive and frees it, and then has a child need a
- * good part of it for its secrets. What that child takes is left far from the last
- * page: the tests before this one are about that.
+ * Turns blocks nonsensitive and frees them, and then has a child fill memory with
+ * secrets until some have been turned back.
  */
 static size_t secrets_in_sensitive(struct __test_metadata *_metadata,
 				   const struct pattern *pattern)
 {
-	long to_sensitive = asi_counter(TO_SENSITIVE);
 	struct job job = { .pattern = pattern };
 	size_t frames, found;
 	pid_t child;
 
-	job.len = asi_available() / 4 * 3;
+	until_flips(&job, TO_NONSENSITIVE, 2 * FEW);
 	EXPECT_TRUE(once(tables, &job))
-		TH_LOG("%zu of %zu KiB are available", asi_available() >> 10, job.len >> 10);
-	job.len = asi_available() / 4 * 3;
+		TH_LOG("no flips");
+	until_flips(&job, TO_SENSITIVE, FEW);
 	child = start(fill, &job);
 	EXPECT_LT(0, child)
-		TH_LOG("no %zu KiB", job.len >> 10);
-	EXPECT_LT(to_sensitive, asi_counter(TO_SENSITIVE));
+		TH_LOG("no flips back");
 	found = scan_reachable(pattern, &frames);
 	TH_LOG("%zu frames are mapped, %zu of them hold a secret", frames, found);
 	if (child > 0)

@@ -42,14 +42,18 @@ static inline void ram_leave(size_t len)
 }
 
 /*
- * The same, by way of taking all that is whole: what is available then is what was
- * given back, and free as a whole.
+ * Takes all that is whole, and gives back @len bytes of it: beside what is free in
+ * pieces, among pages in use, there is so much in whole blocks.
  */
 static inline void ram_leave_whole(size_t len)
 {
-	if (ram_pool() >= 0 && asi_available() > len)
-		ram_set_pool(ram_pool() + asi_available() / RAM_HUGE);
-	ram_leave(len);
+	long back = len / RAM_HUGE, pool = ram_pool();
+
+	if (pool < 0)
+		return;
+	ram_set_pool(pool + asi_available() / RAM_HUGE);
+	pool = ram_pool();
+	ram_set_pool(pool > back ? pool - back : 0);
 }
 
 #endif /* SELFTESTS_ASI_RAM_H */
