@@ -44,7 +44,13 @@
 
 #define TO_SENSITIVE	"asi_block_to_sensitive"
 #define TO_NONSENSITIVE	"asi_block_to_nonsensitive"
-#define FEW		8
+
+/*
+ * How many blocks have to change. More go to the kernel than have to come back:
+ * something of the kernel's may have come to lie in one.
+ */
+#define FEW		4
+#define MORE		(4 * FEW)
 
 /* What a child is to do before it sleeps: so much, or until a counter says so much. */
 struct job {
@@ -71,7 +77,12 @@ static enum verdict verdict(const struct job *job, size_t taken)
 		return taken >= job->len ? DONE : GO_ON;
 	if (asi_counter(job->counter) >= job->enough)
 		return DONE;
-	return taken >= job->len || asi_available() < 8 * MiB ? NO_USE : GO_ON;
+	if (taken < job->len && asi_available() >= 8 * MiB)
+		return GO_ON;
+	dprintf(1, "# %s: %ld of %ld, after %zu of %zu KiB, with %zu left\n", job->counter,
+	       asi_counter(job->counter), job->enough, taken >> 10, job->len >> 10,
+	       asi_available() >> 10);
+	return NO_USE;
 }
 
 /* Fills memory with the pattern. */
@@ -91,7 +102,7 @@ static bool fill(const struct job *job)
 /* Makes the kernel allocate page tables, which it clears. */
 static bool tables(const struct job *job)
 {
-	size_t reach = job->len / FRAME_SIZE * TABLE_REACH, i;
+	size_t reach = (job->len / FRAME_SIZE + BATCH) * TABLE_REACH, i;
 	enum verdict now = GO_ON;
 	char *mem;
 
@@ -188,7 +199,10 @@ static bool once(bool (*body)(const struct job *job), const struct job *job)
 	if (pid < 0)
 		return false;
 	end(pid);
-	return settles(before);
+	if (settles(before))
+		return true;
+	dprintf(1, "# %zu of %zu KiB have come back\n", asi_available() >> 10, before >> 10);
+	return false;
 }
 
 FIXTURE(flip)
@@ -230,7 +244,7 @@ TEST_F_TIMEOUT(flip, goes_both_ways, 300)
 {
 	struct job job = { .pattern = &self->pattern };
 
-	until_flips(&job, TO_NONSENSITIVE, FEW);
+	until_flips(&job, TO_NONSENSITIVE, MORE);
 	EXPECT_TRUE(once(tables, &job));
 	until_flips(&job, TO_SENSITIVE, FEW);
 	EXPECT_TRUE(once(fill, &job));
@@ -389,7 +403,7 @@ static size_t secrets_in_sensitive(struct __test_metadata *_metadata,
 	size_t frames, found;
 	pid_t child;
 
-	until_flips(&job, TO_NONSENSITIVE, 2 * FEW);
+	until_flips(&job, TO_NONSENSITIVE, MORE);
 	EXPECT_TRUE(once(tables, &job))
 		TH_LOG("no flips");
 	until_flips(&job, TO_SENSITIVE, FEW);
