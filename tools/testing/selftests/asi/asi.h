@@ -168,6 +168,21 @@ static inline int asi_pin_alone(void)
 	return asi_pin_last() ?: sched_setscheduler(0, SCHED_FIFO, &param);
 }
 
+/* Takes a CPU down or up; returns whether that went. */
+static inline bool asi_set_online(int cpu, bool online)
+{
+	char path[64];
+	int tries;
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	for (tries = 0; tries < 10; tries++) {
+		if (!asi_write(path, online ? "1" : "0"))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
 /* To be opened ahead of asi_restricted(), so that asking is one system call. */
 static inline int asi_open_state(void)
 {

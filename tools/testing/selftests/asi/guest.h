@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * A small KVM guest: one vCPU in real mode, whose segments reach all of its memory.
+ * A small KVM guest, in real mode with segments that reach all of its memory.
  */
 #ifndef SELFTESTS_ASI_GUEST_H
 #define SELFTESTS_ASI_GUEST_H
@@ -65,17 +65,45 @@ static inline int guest_map(struct guest *guest)
 	return ioctl(guest->vm, KVM_SET_USER_MEMORY_REGION, &guest->memory) ? -errno : 0;
 }
 
+/* Gives the guest a vCPU, by this number, to be run next. Returns 0 or a negative error. */
+static inline int guest_add_vcpu(struct guest *guest, int number)
+{
+	struct kvm_regs regs = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK };
+	struct kvm_mp_state state = { .mp_state = KVM_MP_STATE_RUNNABLE };
+	struct kvm_sregs sregs;
+	long len;
+
+	guest->vcpu = ioctl(guest->vm, KVM_CREATE_VCPU, number);
+	len = ioctl(guest->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (guest->vcpu < 0 || len < 0)
+		return -errno;
+	guest->run = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, guest->vcpu, 0);
+	if (guest->run == MAP_FAILED || guest_set_cpuid(guest) ||
+	    ioctl(guest->vcpu, KVM_GET_SREGS, &sregs))
+		return -errno;
+	sregs.cs.base = 0;
+	sregs.cs.selector = 0;
+	sregs.ds.limit = 0xffffffff;
+	sregs.ds.g = 1;
+	regs.rsp -= number * GUEST_STACK / 4;
+	/* All but the first wait for an interrupt otherwise, if the kernel has the irqchip. */
+	if (number && ioctl(guest->vcpu, KVM_SET_MP_STATE, &state) && errno != EINVAL)
+		return -errno;
+	if (ioctl(guest->vcpu, KVM_SET_SREGS, &sregs) ||
+	    ioctl(guest->vcpu, KVM_SET_REGS, &regs))
+		return -errno;
+	return 0;
+}
+
 /*
- * Makes one from @size bytes at @mem, with the interrupt controllers and the timer that
- * the kernel has for guests if it is to have an irqchip. Returns 0 or a negative error.
+ * Makes one from @size bytes at @mem, with a vCPU, and with the interrupt controllers and
+ * the timer that the kernel has for guests if it is to have an irqchip. Returns 0 or a
+ * negative error.
  */
 static inline int guest_make(struct guest *guest, const char *code, const char *end,
 			     char *mem, size_t size, bool irqchip)
 {
-	struct kvm_regs regs = { .rip = GUEST_CODE, .rflags = 2, .rsp = GUEST_STACK };
 	struct kvm_pit_config pit = { };
-	struct kvm_sregs sregs;
-	long len;
 
 	guest->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (guest->kvm < 0)
@@ -93,25 +121,16 @@ static inline int guest_make(struct guest *guest, const char *code, const char *
 		.memory_size = size,
 		.userspace_addr = (unsigned long)mem,
 	};
-	if (guest_map(guest))
-		return -errno;
+	return guest_map(guest) ?: guest_add_vcpu(guest, 0);
+}
 
-	guest->vcpu = ioctl(guest->vm, KVM_CREATE_VCPU, 0);
-	len = ioctl(guest->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
-	if (guest->vcpu < 0 || len < 0)
-		return -errno;
-	guest->run = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, guest->vcpu, 0);
-	if (guest->run == MAP_FAILED || guest_set_cpuid(guest) ||
-	    ioctl(guest->vcpu, KVM_GET_SREGS, &sregs))
-		return -errno;
-	sregs.cs.base = 0;
-	sregs.cs.selector = 0;
-	sregs.ds.limit = 0xffffffff;
-	sregs.ds.g = 1;
-	if (ioctl(guest->vcpu, KVM_SET_SREGS, &sregs) ||
-	    ioctl(guest->vcpu, KVM_SET_REGS, &regs))
-		return -errno;
-	return 0;
+/* Whether guests of real mode are run by the CPU, and not emulated. */
+static inline bool guest_is_executed(void)
+{
+	char buf[8] = "";
+
+	asi_slurp("/sys/module/kvm_intel/parameters/unrestricted_guest", buf, sizeof(buf));
+	return buf[0] != 'N';
 }
 
 /* Runs it until it writes to that port. Returns whether it did. */

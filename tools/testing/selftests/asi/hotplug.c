@@ -20,20 +20,6 @@
 #define KEPT		(16UL << 20)
 #define PATIENCE	20	/* seconds, for a block of memory */
 
-static bool cpu_set_online(int cpu, bool online)
-{
-	char path[64];
-	int tries;
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	for (tries = 0; tries < 10; tries++) {
-		if (!asi_write(path, online ? "1" : "0"))
-			return true;
-		usleep(10000);
-	}
-	return false;
-}
-
 /* Whether the CPU, which has just come, does something within 10 seconds. */
 static bool cpu_works(const struct tally *tally)
 {
@@ -61,10 +47,10 @@ static int cycle_cpus(const struct load *load, int times, int *idle)
 		for (cpu = 1; cpu < load->cpus; cpu++) {
 			asi_store(&load->tally[cpu].hush, 1);
 			usleep(20000);
-			if (!cpu_set_online(cpu, false))
+			if (!asi_set_online(cpu, false))
 				continue;
 			usleep(20000);
-			if (!cpu_set_online(cpu, true))
+			if (!asi_set_online(cpu, true))
 				return cycles;
 			asi_store(&load->tally[cpu].hush, 0);
 			*idle += !cpu_works(&load->tally[cpu]);

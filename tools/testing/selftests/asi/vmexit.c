@@ -84,14 +84,12 @@ VARIANT(hlt, .exits = 100, .irqchip = true, .switches = 4);
 
 FIXTURE_SETUP(vmexit)
 {
-	char buf[8] = "";
 	int ret;
 
 	if (!asi_is_on())
 		SKIP(return, "ASI is off");
 	ASSERT_EQ(0, asi_pin_alone());
-	asi_slurp("/sys/module/kvm_intel/parameters/unrestricted_guest", buf, sizeof(buf));
-	if (buf[0] == 'N')
+	if (!guest_is_executed())
 		SKIP(return, "real mode is emulated, from memory of the VMM");
 	self->mem = asi_fresh(SIZE);
 	ASSERT_NE(NULL, self->mem);

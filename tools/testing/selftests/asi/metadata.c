@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Metadata of ext4 is in reach, but not where content of files is among it: in inodes
+ * (inline_data), in a page of several blocks, and in a journal that has content
+ * (data=journal), whether it is replayed or not.
+ *
+ * The file systems are made here, as small as they can be, behind loop devices: a group
+ * with a directory, a file, and maybe a journal. In the directory there is what is left of
+ * names that were removed, and nowhere else: metadata, the negative control.
+ */
+#include <endian.h>
+#include <linux/loop.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+
+#include "asi.h"
+#include "frames.h"
+#include "scan.h"
+#include "kselftest_harness.h"
+
+#define MOUNTED		"/mnt"		/* in a namespace of the test */
+#define CONTENT		MOUNTED "/content"
+#define NEW		MOUNTED "/new"
+
+/* Numbers of ext4, as they are on disk. */
+#define FEATURES	(1024 + 0x60)	/* where these are: */
+#define FILETYPE	0x2
+#define RECOVER		0x4
+#define EXTENTS		0x40
+#define INLINE_DATA	0x8000
+#define ROOT		2
+#define JOURNAL		8
+#define FIRST		11
+#define INODES		64
+#define INODE_SIZE	256
+#define NAMES		64		/* where they are in the directory */
+
+/* An inode has so much content in place of block numbers, and the rest behind. */
+#define INLINE_BEGIN	60
+#define INLINE_REST	192
+
+/* What is where, in blocks. */
+struct layout {
+	uint32_t size;			/* of a block, in bytes */
+	uint32_t super, table, root, content, journal, end, nr;
+};
+
+static struct layout layout_of(uint32_t size, bool journal)
+{
+	struct layout at = { .size = size, .super = size == 1024 };
+
+	at.table = at.super + 4;
+	at.root = at.table + INODES * INODE_SIZE / size;
+	at.content = at.root + 1;
+	at.journal = at.content + 1;
+	at.end = at.journal + (journal ? 1024 : 0);
+	at.nr = at.end + 64;
+	return at;
+}
+
+static void put_super(char *super, const struct layout *at, uint32_t features)
+{
+	uint32_t log = at->size / 2048, journal = at->journal < at->end;
+	uint32_t words[256] = {
+		INODES, at->nr, 0, at->nr - at->end, INODES - FIRST, at->super,
+		log, log, at->size * 8, at->size * 8, INODES, 0, 0,
+		0xffff << 16, 1 << 16 | EXT4_SUPER_MAGIC, [0x4c / 4] = 1,
+		[0x54 / 4] = FIRST, INODE_SIZE,
+		[0x5c / 4] = journal * 4, FILETYPE | EXTENTS | features, 0x40,
+		[0xe0 / 4] = journal * JOURNAL, [0x15c / 4] = 32 << 16 | 32,
+	};
+
+	memcpy(super, words, sizeof(words));
+}
+
+static void put_bits(char *block, int from, int to)
+{
+	for (; from < to; from++)
+		block[from / 8] |= 1 << from % 8;
+}
+
+/* And the bitmaps of its blocks and inodes, which follow. */
+static void put_group(char *block, const struct layout *at)
+{
+	uint32_t words[] = {
+		at->super + 2, at->super + 3, at->table,
+		(INODES - FIRST) << 16 | (at->nr - at->end), 1,
+	};
+
+	memcpy(block, words, sizeof(words));
+	put_bits(block + at->size, 0, at->end - at->super);
+	put_bits(block + at->size, at->nr - at->super, at->size * 8);
+	put_bits(block + 2 * at->size, 0, FIRST);
+	put_bits(block + 2 * at->size, INODES, at->size * 8);
+}
+
+/* It has one extent. */
+static char *put_inode(char *table, int inode, uint32_t mode, uint32_t size,
+		       uint32_t block, uint32_t nr)
+{
+	uint32_t words[INODE_SIZE / 4] = {
+		mode, nr * size, [0x18 / 4] = 2 << 16, nr * size / 512, 0x80000,
+		[0x28 / 4] = 1 << 16 | 0xf30a, 4, [0x38 / 4] = nr, block, [0x80 / 4] = 32,
+	};
+
+	return memcpy(table + (inode - 1) * INODE_SIZE, words, sizeof(words));
+}
+
+/* Content, but none in place of block numbers: inodes in use have that as well. */
+static void put_inline(char *inode, const struct pattern *pattern)
+{
+	uint32_t words[] = {
+		0xea020000, (INLINE_REST - 0xa4) << 16 | 7 << 8 | 4, 0, TAG_SIZE, 0,
+		htole32('d' | 'a' << 8 | 't' << 16 | 'a' << 24),
+	};
+
+	memset(inode + 0x28, 0, INLINE_BEGIN);
+	memcpy(inode + 0x4, &(uint32_t){ INLINE_BEGIN + TAG_SIZE }, 4);
+	memcpy(inode + 0x1c, (uint32_t []){ 0, 0x10000000 }, 8);
+	memcpy(inode + 0xa0, words, sizeof(words));
+	pattern_fill(inode + INLINE_REST, TAG_SIZE, pattern, kind_word("inline"));
+}
+
+static void put_entry(char *entry, int inode, int len, const char *name, int name_len)
+{
+	memcpy(entry, (uint32_t []){ inode, name_len << 16 | len }, 8);
+	memcpy(entry + 8, name, strlen(name));
+}
+
+static void put_directory(char *block, int size, const struct pattern *names)
+{
+	put_entry(block, ROOT, 12, ".", 1);
+	put_entry(block + 12, ROOT, 12, "..", 2);
+	put_entry(block + 24, FIRST, 16, "content", 7);
+	put_entry(block + 40, 0, size - 40, "", 0);
+	pattern_fill(block + NAMES, size - NAMES, names, kind_word("names"));
+}
+
+static void put_journal(char *block, const struct layout *at)
+{
+	uint32_t words[] = {
+		htobe32(0xc03b3998), htobe32(4), 0, htobe32(at->size),
+		htobe32(at->end - at->journal), htobe32(1), htobe32(1),
+	};
+
+	memcpy(block, words, sizeof(words));
+}
+
+static char *map(const struct layout *at, int fd)
+{
+	char *disk = mmap(NULL, at->nr * at->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	return disk == MAP_FAILED ? NULL : disk;
+}
+
+/* Makes a file system in memory, returns a descriptor of that. */
+static int make(const struct layout *at, uint32_t features, const struct pattern *names,
+		const struct pattern *pattern)
+{
+	int fd = memfd_create("ext4", MFD_CLOEXEC);
+	uint32_t size = at->size;
+	char *disk, *table, *inode;
+
+	if (fd < 0 || ftruncate(fd, at->nr * size))
+		return -1;
+	disk = map(at, fd);
+	if (!disk)
+		return -1;
+	put_super(disk + 1024, at, features);
+	put_group(disk + (at->super + 1) * size, at);
+	put_directory(disk + at->root * size, size, names);
+	table = disk + at->table * size;
+	put_inode(table, ROOT, S_IFDIR | 0755, size, at->root, 1);
+	inode = put_inode(table, FIRST, S_IFREG | 0600, size, at->content, 1);
+	if (features & INLINE_DATA)
+		put_inline(inode, pattern);
+	else
+		pattern_fill(disk + at->content * size, size, pattern, kind_word("content"));
+	if (at->journal < at->end) {
+		put_inode(table, JOURNAL, S_IFREG | 0600, size, at->journal,
+			  at->end - at->journal);
+		put_journal(disk + at->journal * size, at);
+	}
+	munmap(disk, at->nr * size);
+	return fd;
+}
+
+/* Mounts it, returns a descriptor of the device it is behind, or a negative error. */
+static int mount_loop(int fd, unsigned long flags, const char *options)
+{
+	struct loop_config config = { .fd = fd, .info.lo_flags = LO_FLAGS_AUTOCLEAR };
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), device;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/loop%d", ioctl(control, LOOP_CTL_GET_FREE));
+	close(control);
+	device = open(path, O_RDWR | O_CLOEXEC);
+	if (device < 0 || ioctl(device, LOOP_CONFIGURE, &config) ||
+	    mount(path, MOUNTED, "ext4", flags, options))
+		return -errno;
+	return device;
+}
+
+/* Reads all that there is, returns whether the pattern is in it. */
+static bool reads(int fd, const struct pattern *pattern)
+{
+	static unsigned long buf[8192];
+	bool found = false;
+	off_t offset = 0;
+	ssize_t n;
+
+	while ((n = pread(fd, buf, sizeof(buf), offset)) > 0) {
+		found |= pattern_found(buf, n, pattern);
+		offset += n;
+	}
+	pattern_scrub(buf, sizeof(buf));
+	return found;
+}
+
+/*
+ * A copy of what is on the disk of a file system that is mounted, with blocks of a file
+ * and of the directory in its journal. In the copy they are of other patterns, which are
+ * nowhere else.
+ */
+static int crash(const struct layout *at, const struct pattern *names,
+		 const struct pattern *pattern)
+{
+	struct pattern old[] = { pattern_random(), pattern_random() };
+	int disk, device, file, copy, nr[2] = { }, size = at->size;
+	off_t content = at->content * size, begin = 0;
+	char *mem, *block;
+
+	disk = make(at, 0, &old[0], &old[1]);
+	copy = memfd_create("copy", MFD_CLOEXEC);
+	device = mount_loop(disk, 0, "data=journal");
+	file = open(NEW, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (device < 0 || sendfile(file, disk, &content, size) != size || fsync(file) ||
+	    sendfile(copy, disk, &begin, at->nr * size) != at->nr * size)
+		return -1;
+	close(file);
+	mem = map(at, copy);
+	if (umount(MOUNTED) || close(device) || !mem || !(mem[FEATURES] & RECOVER))
+		return -1;
+	for (block = mem; block < mem + at->nr * size; block += size) {
+		bool journal = block > mem + at->journal * size && block < mem + at->end * size;
+
+		if (pattern_found(block, size, &old[0])) {
+			pattern_fill(block + NAMES, size - NAMES, names, kind_word("names"));
+			nr[0] += journal;
+		} else if (pattern_found(block, size, &old[1])) {
+			pattern_scrub(block, size);
+			if (journal)
+				pattern_fill(block, size, pattern, kind_word("new"));
+			nr[1] += journal;
+		}
+	}
+	munmap(mem, at->nr * size);
+	return nr[0] && nr[1] ? copy : -1;
+}
+
+FIXTURE(ext4)
+{
+	struct pattern names, pattern;
+	int device;
+};
+
+FIXTURE_VARIANT(ext4)
+{
+	uint32_t size, features;
+	bool exposed;			/* are names */
+	const char *file;		/* that has content */
+	bool journal;
+	unsigned long flags;
+	const char *options;
+};
+
+FIXTURE_VARIANT_ADD(ext4, metadata) { .size = 4096, .exposed = true, .file = CONTENT };
+FIXTURE_VARIANT_ADD(ext4, small_blocks) { .size = 1024, .file = CONTENT };
+FIXTURE_VARIANT_ADD(ext4, inline_data)
+{ .size = 4096, .features = INLINE_DATA, .file = CONTENT };
+FIXTURE_VARIANT_ADD(ext4, replayed) { .size = 4096, .journal = true, .file = NEW };
+FIXTURE_VARIANT_ADD(ext4, noload)
+{ .size = 4096, .journal = true, .flags = MS_RDONLY, .options = "noload" };
+
+FIXTURE_SETUP(ext4)
+{
+	struct layout at = layout_of(variant->size, variant->journal);
+	struct stat st;
+	int fd;
+
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	if (!asi_has_debugfs())
+		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
+	if (access("/dev/loop-control", R_OK | W_OK))
+		SKIP(return, "no loop devices");
+	asi_break("");
+	ASSERT_EQ(0, unshare(CLONE_NEWNS));
+	ASSERT_EQ(0, mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	self->names = pattern_random();
+	self->pattern = pattern_random();
+	fd = variant->journal ? crash(&at, &self->names, &self->pattern) :
+		make(&at, variant->features, &self->names, &self->pattern);
+	ASSERT_LE(0, fd);
+	self->device = mount_loop(fd, variant->flags, variant->options);
+	ASSERT_LE(0, self->device)
+		TH_LOG("%s", strerror(-self->device));
+	/* Reads the directory. */
+	ASSERT_EQ(0, stat(CONTENT, &st));
+}
+
+FIXTURE_TEARDOWN(ext4)
+{
+}
+
+TEST_F_TIMEOUT(ext4, has_names, 120)
+{
+	size_t frames, found = scan_reachable(&self->names, &frames);
+
+	EXPECT_LT(0, frames);
+	EXPECT_EQ(variant->exposed, found > 0)
+		TH_LOG("%zu frames of %zu", found, frames);
+	EXPECT_TRUE(reads(self->device, &self->names));
+}
+
+TEST_F_TIMEOUT(ext4, hides_content, 300)
+{
+	size_t frames;
+
+	EXPECT_EQ(0, scan_reachable(&self->pattern, &frames));
+	ASSERT_TRUE(reads(self->device, &self->pattern));
+	EXPECT_EQ(0, scan_reachable(&self->pattern, &frames));
+	if (variant->file) {
+		int fd = open(variant->file, O_RDONLY | O_CLOEXEC);
+
+		ASSERT_TRUE(reads(fd, &self->pattern));
+		EXPECT_EQ(0, scan_reachable(&self->pattern, &frames));
+		close(fd);
+	}
+	EXPECT_LT(0, frames);
+}
+
+TEST_HARNESS_MAIN
