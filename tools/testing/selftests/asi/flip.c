@@ -80,8 +80,8 @@ static enum verdict verdict(const struct job *job, size_t taken)
 	if (taken < job->len && asi_available() >= 8 * MiB)
 		return GO_ON;
 	dprintf(1, "# %s: %ld of %ld, after %zu of %zu KiB, with %zu left\n", job->counter,
-	       asi_counter(job->counter), job->enough, taken >> 10, job->len >> 10,
-	       asi_available() >> 10);
+		asi_counter(job->counter), job->enough, taken >> 10, job->len >> 10,
+		asi_available() >> 10);
 	return NO_USE;
 }
 

@@ -16,7 +16,7 @@
 #define MADV_COLLAPSE	25
 #endif
 
-#define MiB		(1UL << 20)
+#define MiB		(1024 * 1024UL)
 #define PAGE		4096
 #define VCPUS		2
 #define IPIS		1000
@@ -139,7 +139,8 @@ static int make(struct machine *self, const char *code, const char *end, bool ir
 
 		vcpu->guest = self->guest;
 		vcpu->mem = self->mem;
-		if (i && (ret = guest_add_vcpu(&vcpu->guest, i)))
+		ret = i ? guest_add_vcpu(&vcpu->guest, i) : 0;
+		if (ret)
 			return ret;
 		if (ioctl(vcpu->guest.vcpu, KVM_GET_REGS, &regs))
 			return -errno;
@@ -380,7 +381,7 @@ TEST_F_TIMEOUT(vm, interrupts_itself, 120)
 			least[k] = each < least[k] ? each : least[k];
 		}
 	}
-	TH_LOG("to interrupt and be interrupted costs %.3f transitions, %.3f switches, %.3f control flushes",
+	TH_LOG("there and back costs %.3f transitions, %.3f switches, %.3f control flushes",
 	       least[0], least[1], least[2]);
 	EXPECT_GT(NOTHING, least[0]);
 }
