@@ -3,7 +3,7 @@
  * Metadata of ext4 is in reach, but not where content of files is among it: in inodes
  * (inline_data), in a page of several blocks, and in a journal that has content
  * (data=journal), whether it is replayed or not. Nor are the copies of content that are
- * made there.
+ * made there, and blocks that ext4 reads without knowing whose they are.
  *
  * The file systems are made here, as small as they can be, behind loop devices: a group
  * with a directory, a file, and maybe a journal. In the directory there is what is left of
@@ -21,6 +21,8 @@
 #include "frames.h"
 #include "scan.h"
 #include "kselftest_harness.h"
+
+#define EXT4_IOC_RESIZE_FS	_IOW('f', 16, uint64_t)
 
 #define MOUNTED		"/mnt"		/* in a namespace of the test */
 #define CONTENT		MOUNTED "/content"
@@ -49,7 +51,7 @@ struct layout {
 	int super, table, root, content, journal, end, nr;
 };
 
-static struct layout layout_of(int size, bool journal)
+static struct layout layout_of(int size, bool journal, bool last)
 {
 	struct layout at = { .size = size, .super = size == 1024 };
 
@@ -60,14 +62,21 @@ static struct layout layout_of(int size, bool journal)
 	at.journal = at.root + 1;
 	at.end = at.journal + (journal ? 1024 : 0);
 	at.nr = at.end + 64;
+	if (last)
+		at.content = at.nr - 1;
 	return at;
+}
+
+static int nr_free(const struct layout *at)
+{
+	return at->nr - at->end - (at->content >= at->end);
 }
 
 static void put_super(char *super, const struct layout *at, int features)
 {
 	int log = at->size / 2048, journal = at->journal < at->end;
 	uint32_t words[256] = {
-		INODES, at->nr, 0, at->nr - at->end, INODES - FIRST, at->super,
+		INODES, at->nr, 0, nr_free(at), INODES - FIRST, at->super,
 		log, log, at->size * 8, at->size * 8, INODES, 0, 0,
 		0xffff << 16, 1 << 16 | EXT4_SUPER_MAGIC, [0x4c / 4] = 1,
 		[0x54 / 4] = FIRST, INODE_SIZE,
@@ -89,12 +98,12 @@ static void put_group(char *block, const struct layout *at)
 {
 	uint32_t words[] = {
 		at->super + 2, at->super + 3, at->table,
-		(INODES - FIRST) << 16 | (at->nr - at->end), 1,
+		(INODES - FIRST) << 16 | nr_free(at), 1,
 	};
 
 	memcpy(block, words, sizeof(words));
 	put_bits(block + at->size, 0, at->end - at->super);
-	put_bits(block + at->size, at->nr - at->super, at->size * 8);
+	put_bits(block + at->size, at->end + nr_free(at) - at->super, at->size * 8);
 	put_bits(block + 2 * at->size, 0, FIRST);
 	put_bits(block + 2 * at->size, INODES, at->size * 8);
 }
@@ -280,6 +289,7 @@ FIXTURE_VARIANT(ext4)
 	bool exposed;			/* names are, if nothing but metadata is with them */
 	const char *file;		/* that has content */
 	bool journal;
+	bool resized;			/* the file has the last block */
 	bool cleared;			/* it says that it needs no recovery */
 	bool escaped;			/* content begins as blocks of the journal do */
 	unsigned long flags;
@@ -288,6 +298,11 @@ FIXTURE_VARIANT(ext4)
 
 FIXTURE_VARIANT_ADD(ext4, metadata) { .size = 4096, .exposed = true, .file = CONTENT };
 FIXTURE_VARIANT_ADD(ext4, small_blocks) { .size = 1024, .file = CONTENT };
+
+FIXTURE_VARIANT_ADD(ext4, resized)
+{
+	.size = 4096, .resized = true, .exposed = true, .file = CONTENT,
+};
 
 FIXTURE_VARIANT_ADD(ext4, inline_data)
 {
@@ -332,7 +347,7 @@ static bool write_escaped(const struct pattern *pattern)
 FIXTURE_SETUP(ext4)
 {
 	bool crashes = variant->journal && !variant->escaped;
-	struct layout at = layout_of(variant->size, variant->journal);
+	struct layout at = layout_of(variant->size, variant->journal, variant->resized);
 	struct stat st;
 	int fd;
 
@@ -374,11 +389,24 @@ TEST_F_TIMEOUT(ext4, has_names, 120)
 	EXPECT_TRUE(reads(self->device, &self->names));
 }
 
+/* Asks for the size that it has, which is what is done at boot. */
+static int resize(uint64_t nr)
+{
+	int fd = open(MOUNTED, O_RDONLY | O_CLOEXEC);
+	int ret = ioctl(fd, EXT4_IOC_RESIZE_FS, &nr) ? -errno : 0;
+
+	close(fd);
+	return ret;
+}
+
 TEST_F_TIMEOUT(ext4, hides_content, 300)
 {
+	struct layout at = layout_of(variant->size, variant->journal, variant->resized);
 	size_t frames;
 	int fd;
 
+	if (variant->resized)
+		ASSERT_EQ(0, resize(at.nr));
 	EXPECT_EQ(0, scan_reachable(&self->pattern, &frames));
 	ASSERT_TRUE(reads(self->device, &self->pattern));
 	EXPECT_EQ(0, scan_reachable(&self->pattern, &frames));
