@@ -14,7 +14,9 @@
 
 #define CMA	"/sys/kernel/debug/cma/"
 /* What is to be left beside the area; with less, most of user memory is in it. */
-#define PLENTY		(192UL << 20)
+#define PLENTY	(192UL << 20)
+#define LEFT	(32UL << 20)		/* for those who work meanwhile */
+#define STEP	(1UL << 20)
 #define STRIDE	(16 * FRAME_SIZE)
 
 static char area[192];			/* the directory of one of them */
@@ -70,6 +72,25 @@ static int frames_there(const char *mem, size_t len, unsigned long first,
 	return there;
 }
 
+/*
+ * Fills memory until a part of the range is used for it, or little is left. Returns how
+ * many bytes, and how many of the frames that are looked at are there.
+ */
+static size_t fill_until_there(char *mem, size_t len, const struct pattern *pattern,
+			       unsigned long first, unsigned long end, int *there)
+{
+	int enough = (end - first) / 8 * FRAME_SIZE / STRIDE;
+	size_t i;
+
+	for (i = 0; i + STEP <= len && *there < enough; i += STEP) {
+		if (asi_available() < LEFT)
+			break;
+		pattern_fill(mem + i, STEP, pattern, 0);
+		*there += frames_there(mem + i, STEP, first, end);
+	}
+	return i;
+}
+
 int main(void)
 {
 	struct pattern pattern = pattern_random();
@@ -77,7 +98,7 @@ int main(void)
 	struct load load = { };
 	bool kept = true, got;
 	struct tally sum;
-	int state, there;
+	int state, there = 0;
 	size_t len, i;
 	long pool;
 	char *mem;
@@ -100,13 +121,12 @@ int main(void)
 	/* A half of what is not in use at this moment */
 	half = (end - first - number("used")) / 2;
 	ram_leave(PLENTY + (end - first) * FRAME_SIZE);
-	len = asi_available() / 8 * 6 / STRIDE * STRIDE;
+	len = asi_available();
 	mem = asi_fresh(len);
 	if (!mem || !load_start(&load))
 		ksft_exit_fail_perror("mmap");
 
-	pattern_fill(mem, len, &pattern, 0);
-	there = frames_there(mem, len, first, end);
+	len = fill_until_there(mem, len, &pattern, first, end, &there);
 	ksft_print_msg("%d of %zu frames are in the area of %lu\n", there,
 		       len / STRIDE, end - first);
 	ksft_test_result(there > 0, "user memory is there\n");
