@@ -16,7 +16,7 @@
 /* What is to be left beside the area; with less, most of user memory is in it. */
 #define PLENTY	(192UL << 20)
 #define LEFT	(32UL << 20)		/* for those who work meanwhile */
-#define STEP	(1UL << 20)
+#define STEP	(1024 * 1024UL)
 #define STRIDE	(16 * FRAME_SIZE)
 
 static char area[192];			/* the directory of one of them */
