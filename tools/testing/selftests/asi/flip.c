@@ -68,6 +68,9 @@ static void until_flips(struct job *job, const char *counter, int more)
 	job->enough = asi_counter(counter) + more;
 }
 
+/* With less left the machine is at its end, and no more blocks will change. */
+#define LEFT		(8 * MiB)
+
 enum verdict { GO_ON, DONE, NO_USE };
 
 /* How it stands with a job that has taken @taken bytes. */
@@ -77,7 +80,7 @@ static enum verdict verdict(const struct job *job, size_t taken)
 		return taken >= job->len ? DONE : GO_ON;
 	if (asi_counter(job->counter) >= job->enough)
 		return DONE;
-	if (taken < job->len && asi_available() >= 8 * MiB)
+	if (taken < job->len && asi_available() >= LEFT)
 		return GO_ON;
 	dprintf(1, "# %s: %ld of %ld, after %zu of %zu KiB, with %zu left\n", job->counter,
 		asi_counter(job->counter), job->enough, taken >> 10, job->len >> 10,
