@@ -3,6 +3,11 @@
  * KVM guests with two vCPUs: what it costs that one sends the other an interrupt; that
  * a guest finds its memory as it has left it, whatever happens to the memory, the vCPUs
  * and the CPUs while it runs; and that it can be killed at any time.
+ *
+ * QEMU 7.2 delivers an interrupt that VMRUN has injected once more, whatever the interrupt
+ * flag, if another thread asks for the CPU's attention before the guest exits. With one
+ * thread for all CPUs (-accel tcg,thread=single) that is rare; otherwise guests that
+ * interrupt each other hang now and then, with ASI off as well.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -22,8 +27,6 @@
 #define IPIS		1000
 #define TRIES		3
 #define KILLS		20
-#define ATTEMPTS	6
-#define COSTS		3
 #define KSM		"/sys/kernel/mm/ksm/"
 #define CPU1		"/sys/devices/system/cpu/cpu1"
 
@@ -95,10 +98,6 @@ GUEST_PROGRAM(count,
 	      "jmp 4f\n"
 	      "3: outb %al, $0x11\n"
 	      "4:");
-
-static const char * const costs[COSTS] = {
-	"asi_exit", "asi_switch", "asi_flush_control"
-};
 
 struct vcpu {
 	struct guest guest;
@@ -364,61 +363,32 @@ static void *answer(void *arg)
 	return NULL;
 }
 
-/* What it costs at least to interrupt and to be interrupted; returns whether it worked. */
-static bool measure(struct machine *vm, double least[COSTS])
+TEST_F_TIMEOUT(vm, interrupts_itself, 120)
 {
-	struct vcpu *vcpu = vm->vcpu;
+	static const char * const names[] = { "asi_exit", "asi_switch", "asi_flush_control" };
+	double least[3] = { 1e9, 1e9, 1e9 };
+	struct vcpu *vcpu = self->vm.vcpu;
 	int try, k;
 
-	if (make(vm, guest_ipi, guest_ipi_end, true))
-		return false;
+	ASSERT_EQ(0, make(&self->vm, guest_ipi, guest_ipi_end, true));
 	for (try = 0; try <= TRIES; try++) {
-		long before[COSTS];
+		long before[3];
 
-		for (k = 0; k < COSTS; k++)
-			before[k] = asi_counter(costs[k]);
-		if (pthread_create(&vcpu[1].thread, NULL, answer, &vcpu[1]) ||
-		    !guest_run(&vcpu->guest) || pthread_join(vcpu[1].thread, NULL) ||
-		    vcpu[1].wrong)
-			return false;
-		for (k = 0; k < COSTS; k++) {
-			double each = (double)(asi_counter(costs[k]) - before[k]) / IPIS;
+		for (k = 0; k < 3; k++)
+			before[k] = asi_counter(names[k]);
+		ASSERT_EQ(0, pthread_create(&vcpu[1].thread, NULL, answer, &vcpu[1]));
+		ASSERT_TRUE(guest_run(&vcpu->guest));
+		ASSERT_EQ(0, pthread_join(vcpu[1].thread, NULL));
+		ASSERT_FALSE(vcpu[1].wrong);
+		/* Once to get warm */
+		for (k = 0; try && k < 3; k++) {
+			double each = (double)(asi_counter(names[k]) - before[k]) / IPIS;
 
-			/* Once to get warm */
-			if (try == 0 || try == 1 || each < least[k])
-				least[k] = each;
+			least[k] = each < least[k] ? each : least[k];
 		}
 	}
-	return true;
-}
-
-/*
- * With several CPUs, QEMU's emulation of SVM (7.2) loses an interrupt now and then, with
- * ASI on and off, and both vCPUs wait for ever: hence in a process, and another one.
- */
-TEST_F_TIMEOUT(vm, interrupts_itself, 200)
-{
-	double least[COSTS];
-	int fds[2], i;
-	bool good = false;
-	pid_t pid;
-
-	for (i = 0; i < ATTEMPTS && !good; i++) {
-		ASSERT_EQ(0, pipe(fds));
-		pid = fork();
-		if (!pid) {
-			alarm(30);
-			_exit(!measure(&self->vm, least) ||
-			      write(fds[1], least, sizeof(least)) != sizeof(least));
-		}
-		close(fds[1]);
-		good = read(fds[0], least, sizeof(least)) == sizeof(least);
-		close(fds[0]);
-		waitpid(pid, NULL, 0);
-	}
-	ASSERT_TRUE(good);
-	TH_LOG("attempt %d: %.3f transitions, %.3f switches, %.3f control flushes",
-	       i, least[0], least[1], least[2]);
+	TH_LOG("there and back costs %.3f transitions, %.3f switches, %.3f control flushes",
+	       least[0], least[1], least[2]);
 	EXPECT_GT(NOTHING, least[0]);
 }
 
@@ -534,7 +504,8 @@ TEST_F_TIMEOUT(busy_vm, finds_its_memory, 120)
 		asi_store(&vcpu[i].ends, true);
 		ASSERT_EQ(0, pthread_join(vcpu[i].thread, NULL));
 		EXPECT_FALSE(vcpu[i].wrong);
-		EXPECT_STREQ("", vcpu[i].why);
+		/* Its registers may be gone then. */
+		ASSERT_STREQ("", vcpu[i].why);
 		ASSERT_EQ(0, ioctl(vcpu[i].guest.vcpu, KVM_GET_REGS, &regs));
 		/* It may be in the middle of a round. */
 		for (k = 0; k < COUNTED; k++) {

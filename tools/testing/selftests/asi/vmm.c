@@ -4,10 +4,10 @@
  *
  *	vmm [PARAMETERS]
  *
- * The kernel is the second disk, its initramfs the third. It gets one vCPU, memory,
- * the interrupt controllers and the timer that KVM has, and a serial port. There it has
- * to say that ASI is on in it, and the last line of guest-init; or else all that it has
- * said is shown.
+ * The kernel is the second disk, its initramfs the third; without disks they are
+ * /boot/kernel and /boot/initramfs. It gets one vCPU, memory, the interrupt controllers
+ * and the timer that KVM has, and a serial port. There it has to say that ASI is on in it,
+ * and the last line of guest-init; or else all that it has said is shown.
  *
  * A guest that does not get there, by whatever bug, fails.
  */
@@ -175,11 +175,13 @@ static int prepare(char *mem, const char *words)
 	struct boot_params *params = (void *)(mem + PARAMS);
 	char *image = mem + (32UL << 20);
 	struct setup_header *header = (void *)(image + 0x1f1);
+	bool disks = !access("/dev/vdb", F_OK);
 	ssize_t len, initramfs;
 	size_t setup;
 
-	len = load("/dev/vdb", image, INITRAMFS - (32UL << 20));
-	initramfs = load("/dev/vdc", mem + INITRAMFS, MEMORY - INITRAMFS);
+	len = load(disks ? "/dev/vdb" : "/boot/kernel", image, INITRAMFS - (32UL << 20));
+	initramfs = load(disks ? "/dev/vdc" : "/boot/initramfs", mem + INITRAMFS,
+			 MEMORY - INITRAMFS);
 	if (len < 0x1000 || initramfs < 0 || header->header != 0x53726448)
 		return -1;
 	params->hdr = *header;
@@ -241,7 +243,7 @@ int main(int argc, char **argv)
 	mem = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (mem == MAP_FAILED || prepare(mem, argc > 1 ? argv[1] : "asi=on"))
-		ksft_exit_fail_msg("no kernel on /dev/vdb, or no initramfs on /dev/vdc\n");
+		ksft_exit_fail_msg("no kernel, or no initramfs\n");
 	/* Of the code only that it is none matters here. */
 	ret = guest_make(&guest, mem, mem, mem, MEMORY, true);
 	if (ret || protected_mode(&guest))
