@@ -259,7 +259,7 @@ static u8 __init asi_available(void)
 	if (boot_cpu_has(X86_FEATURE_IBPB))
 		flushes |= ASI_FLUSH_IBPB | ASI_FLUSH_GUEST;
 	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D) || boot_cpu_has_bug(X86_BUG_L1TF))
-		flushes |= ASI_FLUSH_L1D;
+		flushes |= ASI_FLUSH_L1D | ASI_FLUSH_L1D_GUEST;
 	return flushes;
 }
 
@@ -296,11 +296,14 @@ static bool __init asi_may_flush(u8 flushes)
 {
 	struct asi_policy kernel = asi_policy(ASI_RUNS_KERNEL, asi_vectors(), false);
 	struct asi_policy user = asi_policy(ASI_RUNS_USER, asi_vectors(), false);
+	struct asi_policy guest = asi_policy(ASI_RUNS_GUEST, asi_vectors(), false);
 
 	/* They would not do so where user mode may steer the kernel, or see it all. */
 	if ((flushes & ASI_FLUSH_DATA_ALL) && !user.leaks)
 		return false;
 	if ((flushes & ASI_FLUSH_CONTROL_ALL) && !(kernel.steers & ASI_CONTROL_USER))
+		return false;
+	if ((flushes & ASI_FLUSH_L1D_GUEST) && (!guest.leaks || !asi_has_guest_root()))
 		return false;
 
 	return asi_enabled() && !asi_options.both && asi_options.flush != ASI_FLUSH_NONE;
@@ -364,6 +367,7 @@ static const struct {
 	{ ASI_FLUSH_RSB,	&asi_flush_rsb,		" return buffer" },
 	{ ASI_FLUSH_BHB,	&asi_flush_bhb,		" branch history" },
 	{ ASI_FLUSH_L1D,	&asi_flush_l1d,		" L1D" },
+	{ ASI_FLUSH_L1D_GUEST,	&asi_flush_l1d_guest,	" L1D" },
 	{ ASI_FLUSH_VERW,	&asi_flush_verw,	" VERW" },
 };
 
@@ -454,6 +458,8 @@ static void asi_show_status(struct seq_buf *seq)
 	asi_show_flushes(seq, asi_flushes & ASI_FLUSH_CONTROL_ALL);
 	seq_buf_printf(seq, ", on %s:", always ? "each return" : "enter");
 	asi_show_flushes(seq, asi_flushes & ASI_FLUSH_DATA_ALL);
+	if (asi_flushes & ASI_FLUSH_L1D_GUEST)
+		seq_buf_puts(seq, ", before guests: L1D");
 	if (asi_flushes & ASI_FLUSH_GUEST)
 		seq_buf_puts(seq, ", after guests: IBPB");
 	if (asi_no_stun_reason)
@@ -473,7 +479,7 @@ static void asi_show_status(struct seq_buf *seq)
  */
 void __init asi_select_flushes(void)
 {
-	DECLARE_SEQ_BUF(status, 256);
+	DECLARE_SEQ_BUF(status, 320);
 	u8 unneeded = ASI_FLUSH_CONTROL_ALL | ASI_FLUSH_DATA_ALL;
 	u8 missing = 0;
 	int i;
@@ -490,6 +496,8 @@ void __init asi_select_flushes(void)
 			asi_flushes &= ~ASI_FLUSH_VERW;
 		if (asi_flushes_all())
 			asi_flushes = ~0;
+		if (asi_flushes & ASI_FLUSH_L1D)
+			asi_flushes &= ~ASI_FLUSH_L1D_GUEST;
 		missing = asi_flushes & ~asi_available();
 		asi_flushes &= ~missing;
 		/* write_ibpb() fills the buffer itself on CPUs with this bug. */
@@ -516,8 +524,10 @@ void __init asi_select_flushes(void)
 	asi_flushes &= ~unneeded;
 	asi_show_missing(missing & ~unneeded);
 
-	if ((asi_flushes & ASI_FLUSH_L1D) && !asi_prepare_l1d())
-		asi_flushes &= ~ASI_FLUSH_L1D;
+	if ((asi_flushes & (ASI_FLUSH_L1D | ASI_FLUSH_L1D_GUEST)) && !asi_prepare_l1d()) {
+		asi_flushes &= ~(ASI_FLUSH_L1D | ASI_FLUSH_L1D_GUEST);
+		asi_taken_over &= ~ASI_FLUSH_L1D_GUEST;
+	}
 
 	for (i = 0; i < ARRAY_SIZE(asi_flush_table); i++) {
 		if (asi_flushes & asi_flush_table[i].flush)

@@ -67,6 +67,7 @@ DECLARE_STATIC_KEY_FALSE(asi_flush_rsb);
 DECLARE_STATIC_KEY_FALSE(asi_flush_bhb);
 DECLARE_STATIC_KEY_FALSE(asi_flush_verw);
 DECLARE_STATIC_KEY_FALSE(asi_flush_l1d);
+DECLARE_STATIC_KEY_FALSE(asi_flush_l1d_guest);
 /* VERW, before siblings are released, where it is not what transitions flush */
 DECLARE_STATIC_KEY_FALSE(asi_verw_siblings);
 

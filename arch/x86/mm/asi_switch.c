@@ -83,6 +83,7 @@ DEFINE_STATIC_KEY_FALSE_RO(asi_flush_rsb);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_bhb);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_verw);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flush_l1d);
+DEFINE_STATIC_KEY_FALSE_RO(asi_flush_l1d_guest);
 DEFINE_STATIC_KEY_FALSE_RO(asi_verw_siblings);
 DEFINE_STATIC_KEY_FALSE_RO(asi_flushes_always);
 
@@ -127,10 +128,11 @@ static noinline noinstr void asi_fill_l1d(void)
 	barrier_nospec();
 }
 
-/* What the kernel has left to be read by untrusted code. */
-static __always_inline void asi_flush_data(void)
+/* What the kernel has left to be read by untrusted code, which may be that of a guest. */
+static __always_inline void asi_flush_data(bool guest)
 {
-	bool l1d = static_branch_unlikely(&asi_flush_l1d);
+	bool l1d = static_branch_unlikely(&asi_flush_l1d) ||
+		   (guest && static_branch_unlikely(&asi_flush_l1d_guest));
 	bool verw = static_branch_unlikely(&asi_flush_verw);
 
 	/* VERW last: what flushes L1D goes through the buffers that it clears. */
@@ -140,6 +142,8 @@ static __always_inline void asi_flush_data(void)
 		asi_fill_l1d();
 	if (verw)
 		x86_clear_cpu_buffers();
+	if (l1d)
+		asi_count(ASI_FLUSH_CACHE);
 	if (l1d || verw)
 		asi_count(ASI_FLUSH_DATA);
 }
@@ -185,7 +189,7 @@ static __always_inline void asi_flush_siblings(void)
 static __always_inline void asi_flush_and_release(void)
 {
 	if (this_cpu_read(asi_cpu.taints) & asi_sibling_leaks) {
-		asi_flush_data();
+		asi_flush_data(true);
 		asi_flush_siblings();
 		asi_untaint(ASI_DATA_TAINTS);
 		/* The process that is loaded stays within reach. */
@@ -202,12 +206,20 @@ static __always_inline void asi_flush_before(enum asi_runs next)
 				       &asi_policies[next]);
 	/* Siblings that are not stunned go on training. */
 	u8 kept = next != ASI_RUNS_KERNEL && asi_stuns() ? asi_released : 0;
+	/* Those that are will run again, and may run guests. */
+	bool guest = next == ASI_RUNS_GUEST || asi_has_stunned();
 
 	if (flush & ASI_CONTROL_TAINTS)
 		asi_flush_control();
 	/* Last, as VERW is. */
-	if (flush & ASI_DATA_TAINTS)
-		asi_flush_data();
+	if (flush & ASI_DATA_TAINTS) {
+		asi_flush_data(guest);
+		/* At no time is there no taint of what is in L1D. */
+		if (!guest && static_branch_unlikely(&asi_flush_l1d_guest)) {
+			asi_taint(ASI_DATA_CACHED);
+			kept |= ASI_DATA_CACHED;
+		}
+	}
 	asi_untaint(asi_taints_flushed(flush) & ~kept);
 }
 
@@ -436,7 +448,8 @@ noinstr void __asi_nmi_exit(u16 found)
 
 	if (root != ASI_ROOT_UNRESTRICTED && left != root) {
 		asi_write_cr3(__native_read_cr3(), root);
-		asi_flush_data();
+		/* A VM entry may be under way. */
+		asi_flush_data(true);
 		asi_untaint(ASI_DATA_TAINTS);
 		if (left == ASI_ROOT_UNRESTRICTED)
 			asi_count(ASI_ENTER);
@@ -668,6 +681,20 @@ void asi_taint_window(void)
 	asi_taint(asi_policies[ASI_RUNS_KERNEL].leaves);
 	this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
 }
+
+/**
+ * asi_taint_l1d - the guest that runs next must not read what the one before has in L1D
+ *
+ * For a guest that is a hypervisor, and runs one of its own.
+ *
+ * Context: any. It may be another CPU that runs the guest, whose L1D has none of that.
+ */
+void asi_taint_l1d(void)
+{
+	if (asi_stands_in(ASI_FLUSH_L1D_GUEST))
+		asi_taint(ASI_DATA_CACHED);
+}
+EXPORT_SYMBOL_FOR_KVM(asi_taint_l1d);
 
 /**
  * asi_cpu_reset - a CPU has come up, or back, on the unrestricted root

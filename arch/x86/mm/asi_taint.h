@@ -11,6 +11,9 @@
  * be steered by none. What is mapped in the restricted address space counts as no
  * secret: this is why the kernel leaves none there.
  *
+ * L1D may be of no concern to user mode, but to guests (L1TF): what is flushed for the
+ * one then still has to be flushed for the other.
+ *
  * These are functions of a byte and know of no CPU: see asi_switch.c for who may
  * come in between.
  */
@@ -28,10 +31,11 @@
 #define ASI_DATA_USER		BIT(4)
 #define ASI_DATA_GUEST		BIT(5)
 #define ASI_DATA_OTHER		BIT(6)
+#define ASI_DATA_CACHED		BIT(7)	/* any of these, in L1D, but not in buffers */
 
 #define ASI_CONTROL_TAINTS	(ASI_CONTROL_USER | ASI_CONTROL_GUEST | ASI_CONTROL_OTHER)
 #define ASI_DATA_TAINTS		(ASI_DATA_KERNEL | ASI_DATA_USER | ASI_DATA_GUEST | \
-				 ASI_DATA_OTHER)
+				 ASI_DATA_OTHER | ASI_DATA_CACHED)
 
 /* What may run. */
 enum asi_runs {
@@ -95,7 +99,7 @@ asi_policy(enum asi_runs runs, unsigned long vectors, bool guest_user)
 		break;
 	case ASI_RUNS_GUEST:
 		if (vectors & (BIT(CPU_MITIGATE_GUEST_HOST) | BIT(CPU_MITIGATE_GUEST_GUEST)))
-			policy.leaks = ASI_DATA_KERNEL | ASI_DATA_OTHER;
+			policy.leaks = ASI_DATA_KERNEL | ASI_DATA_OTHER | ASI_DATA_CACHED;
 		if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
 			policy.leaks |= ASI_DATA_USER;
 		policy.leaves = ASI_CONTROL_GUEST | ASI_DATA_GUEST;
@@ -133,7 +137,7 @@ static __always_inline u8 asi_taints_switched(u8 taints)
 		others |= ASI_DATA_OTHER;
 
 	return (taints & (ASI_CONTROL_GUEST | ASI_CONTROL_OTHER |
-			  ASI_DATA_KERNEL | ASI_DATA_OTHER)) | others;
+			  ASI_DATA_KERNEL | ASI_DATA_OTHER | ASI_DATA_CACHED)) | others;
 }
 
 /*

@@ -1628,6 +1628,17 @@ static void test_window_is_flushed_broken(struct kunit *test)
 	KUNIT_EXPECT_GT(test, stale, 0);
 }
 
+static bool flushes_l1d(bool guest)
+{
+	return static_key_enabled(&asi_flush_l1d) ||
+	       (guest && static_key_enabled(&asi_flush_l1d_guest));
+}
+
+static bool flushes_data(bool guest)
+{
+	return flushes_l1d(guest) || static_key_enabled(&asi_flush_verw);
+}
+
 /* What was within reach is flushed before user mode runs, where that makes a difference. */
 static void test_window_taints(struct kunit *test)
 {
@@ -1637,7 +1648,7 @@ static void test_window_taints(struct kunit *test)
 	void *window;
 
 	skip_unless_on(test);
-	if (!static_key_enabled(&asi_flush_verw) && !static_key_enabled(&asi_flush_l1d))
+	if (!flushes_data(true))
 		kunit_skip(test, "there is no flush of data");
 	page = begin_windows(test);
 	window = open_window(page);
@@ -1921,9 +1932,9 @@ static void test_expose_nothing(struct kunit *test)
 
 /*
  * Taints by letters, by bit: of the user, its guests, others, and the kernel; in
- * capitals those of control flow.
+ * capitals those of control flow; and of any, in L1D only.
  */
-static const char letters[] = "UGOkugo";
+static const char letters[] = "UGOkugoc";
 #define NR_TAINTS	(sizeof(letters) - 1)
 
 static u8 taints_of(const char *word)
@@ -1945,10 +1956,11 @@ static void test_taints(struct kunit *test)
 		{ "O",	"UGO"	},	/* U */
 		{ "G",	"UGO"	},	/* G */
 		{ "O",	"UGO"	},	/* O */
-		{ "k",	"kugo"	},	/* k */
-		{ "o",	"kugo"	},	/* u */
-		{ "o",	"kugo"	},	/* g */
-		{ "o",	"kugo"	},	/* o */
+		{ "k",	"kugoc"	},	/* k */
+		{ "o",	"kugoc"	},	/* u */
+		{ "o",	"kugoc"	},	/* g */
+		{ "o",	"kugoc"	},	/* o */
+		{ "c",	"kugoc"	},	/* c */
 	};
 	unsigned int taints, i;
 
@@ -2003,8 +2015,8 @@ static void test_policies(struct kunit *test)
 		[ASI_RUNS_GUEST] = {
 			[CPU_MITIGATE_USER_KERNEL]	= "",
 			[CPU_MITIGATE_USER_USER]	= "",
-			[CPU_MITIGATE_GUEST_HOST]	= "kuo",
-			[CPU_MITIGATE_GUEST_GUEST]	= "ko",
+			[CPU_MITIGATE_GUEST_HOST]	= "kuoc",
+			[CPU_MITIGATE_GUEST_GUEST]	= "koc",
 			[NR_CPU_ATTACK_VECTORS]		= "",
 		},
 	};
@@ -2041,6 +2053,9 @@ static void test_policies(struct kunit *test)
 			user = asi_policy(ASI_RUNS_USER, vectors, false);
 			guest = asi_policy(ASI_RUNS_GUEST, vectors, false);
 			released = vectors & ~BIT(NR_CPU_ATTACK_VECTORS) ? taints_of("ko") : 0;
+			if (vectors & (BIT(CPU_MITIGATE_GUEST_HOST) |
+				       BIT(CPU_MITIGATE_GUEST_GUEST)))
+				released |= taints_of("c");
 			KUNIT_EXPECT_EQ(test, asi_leaks_to_siblings(&user, &guest), released);
 
 			/* Siblings taint if the kernel must not be steered, and once. */
@@ -2058,11 +2073,6 @@ static bool flushes_control(void)
 {
 	return static_key_enabled(&asi_flush_ibpb) || static_key_enabled(&asi_flush_rsb) ||
 	       static_key_enabled(&asi_flush_bhb);
-}
-
-static bool flushes_data(void)
-{
-	return static_key_enabled(&asi_flush_l1d) || static_key_enabled(&asi_flush_verw);
 }
 
 enum step { ENTER, TOUCH, TOUCH_USER, EXIT, GUEST, RELAX, UNDO, LOAD, LOAD_NONE,
@@ -2144,10 +2154,10 @@ static const struct {
 	{ "return to user mode", ENTER, ENTER, ASI_TODO_TAINT, "", "", "G", "ko", "", "", "Uu",
 	  .releases = true },
 	{ "nothing to do", ENTER, ENTER, 0, "", "", "", "", "", "", "" },
-	{ "guest", ENTER, GUEST, 0, "", "", "", "", "kuo", "ko", "Gg" },
-	{ "guest, after an exit", EXIT, GUEST, ASI_TODO_ENTER, "", "", "", "", "kuo", "ko", "Gg",
+	{ "guest", ENTER, GUEST, 0, "", "", "", "", "kuoc", "koc", "Gg" },
+	{ "guest, after an exit", EXIT, GUEST, ASI_TODO_ENTER, "", "", "", "", "kuoc", "koc", "Gg",
 	  .releases = true },
-	{ "guest again", GUEST, GUEST, ASI_TODO_TAINT, "", "", "", "", "kuo", "ko", "Gg" },
+	{ "guest again", GUEST, GUEST, ASI_TODO_TAINT, "", "", "", "", "kuoc", "koc", "Gg" },
 	{ "exit after a guest", GUEST, EXIT, ASI_TODO_TAINT, "UO", "G", "", "", "", "", "k" },
 	{ "user memory after a guest", GUEST, TOUCH_USER, ASI_TODO_TAINT,
 	  "", "G", "", "", "", "", "u" },
@@ -2169,13 +2179,13 @@ static const struct {
 
 /* What has become of each combination of taints. */
 struct outcome {
-	u8 taints, control, data;
+	u8 taints, control, data, cache;
 };
 
 static void try_event(int event, struct outcome *outcomes, struct mm_struct *mm,
 		      struct mm_struct *other)
 {
-	unsigned long control, data;
+	unsigned long control, data, cache;
 	unsigned int taints;
 
 	for (taints = 0; taints < BIT(NR_TAINTS); taints++) {
@@ -2186,12 +2196,15 @@ static void try_event(int event, struct outcome *outcomes, struct mm_struct *mm,
 		this_cpu_write(asi_cpu.todo, events[event].todo);
 		control = this_cpu_read(vm_event_states.event[ASI_FLUSH_CONTROL]);
 		data = this_cpu_read(vm_event_states.event[ASI_FLUSH_DATA]);
+		cache = this_cpu_read(vm_event_states.event[ASI_FLUSH_CACHE]);
 		take_step(events[event].event, NULL, mm, other);
 		outcomes[taints].taints = this_cpu_read(asi_cpu.taints);
 		outcomes[taints].control =
 			this_cpu_read(vm_event_states.event[ASI_FLUSH_CONTROL]) - control;
 		outcomes[taints].data =
 			this_cpu_read(vm_event_states.event[ASI_FLUSH_DATA]) - data;
+		outcomes[taints].cache =
+			this_cpu_read(vm_event_states.event[ASI_FLUSH_CACHE]) - cache;
 		take_step(LOAD, NULL, mm, other);
 		local_irq_enable();
 	}
@@ -2203,8 +2216,8 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 	/* What siblings train stays, but where they are stunned. */
 	u8 kept = asi_stuns() && events[event].event != EXIT ? released : 0;
 	u8 control = 0, data = 0, steered, leaked;
+	bool twice, guest, cached;
 	unsigned int taints;
-	bool twice;
 
 	if (vectors & BIT(CPU_MITIGATE_USER_KERNEL))
 		control |= taints_of(events[event].control_user);
@@ -2218,8 +2231,12 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 		data |= taints_of(events[event].data_host);
 	if (vectors & BIT(CPU_MITIGATE_GUEST_GUEST))
 		data |= taints_of(events[event].data_guest);
-	if (events[event].releases && events[event].from == EXIT && asi_stuns())
+	guest = events[event].event == GUEST;
+	if (events[event].releases && events[event].from == EXIT && asi_stuns()) {
 		data |= siblings;
+		guest = true;
+	}
+	cached = static_key_enabled(&asi_flush_l1d_guest) && !guest;
 	/* Leaving the guest root, and again as what stays may be of a guest */
 	twice = events[event].from == GUEST && events[event].event == ENTER &&
 		vectors & BIT(NR_CPU_ATTACK_VECTORS) && kept & taints_of("G");
@@ -2228,10 +2245,12 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 		u8 expected = taints;
 
 		steered = taints & control ? taints_of("UGO") : 0;
-		leaked = taints & data ? taints_of("kugo") : 0;
+		leaked = taints & data ? taints_of("kugoc") : 0;
 		if (events[event].switches)
 			expected = asi_taints_switched(expected);
 		expected &= ~((steered & ~kept) | leaked);
+		if (leaked && cached)
+			expected |= taints_of("c");
 		expected |= taints_of(events[event].leaves);
 		if (events[event].releases && asi_stuns())
 			expected |= released;
@@ -2241,7 +2260,9 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].control,
 				    steered && flushes_control() ? 1 + twice : 0,
 				    "%s, %x, %lx", events[event].name, taints, vectors);
-		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].data, leaked && flushes_data(),
+		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].data, leaked && flushes_data(guest),
+				    "%s, %x, %lx", events[event].name, taints, vectors);
+		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].cache, leaked && flushes_l1d(guest),
 				    "%s, %x, %lx", events[event].name, taints, vectors);
 	}
 }
@@ -2338,17 +2359,17 @@ static void test_taints_of_transitions(struct kunit *test)
 		{ EXIT,		"ku",	ASI_TODO_ENTER,		true,	false },
 		{ GUEST,	"Gg",	ASI_TODO_TAINT,		false,	true  },
 	};
-	u8 taints[ARRAY_SIZE(steps)], todo[ARRAY_SIZE(steps)], released = 0;
+	u8 taints[ARRAY_SIZE(steps)], todo[ARRAY_SIZE(steps)], released = 0, cached = 0;
 	enum asi_root root[ARRAY_SIZE(steps)], expected = ASI_ROOT_UNRESTRICTED;
 	bool stunned[ARRAY_SIZE(steps)];
-	int flushed[ARRAY_SIZE(steps) + 1][2], i;
+	int flushed[ARRAY_SIZE(steps) + 1][3], i;
 	struct mm_struct *mm, *other;
 	struct page *page;
 
 	skip_unless_on(test);
 	if (asi_policies[ASI_RUNS_KERNEL].steers != ASI_CONTROL_TAINTS ||
 	    !asi_policies[ASI_RUNS_USER].leaks ||
-	    asi_policies[ASI_RUNS_GUEST].leaks != taints_of("kuo"))
+	    asi_policies[ASI_RUNS_GUEST].leaks != taints_of("kuoc"))
 		kunit_skip(test, "not all attack vectors are mitigated");
 	if (!asi_has_guest_root())
 		kunit_skip(test, "guests have no address space of their own");
@@ -2367,6 +2388,7 @@ static void test_taints_of_transitions(struct kunit *test)
 	for (i = 0; i <= ARRAY_SIZE(steps); i++) {
 		flushed[i][0] = this_cpu_read(vm_event_states.event[ASI_FLUSH_CONTROL]);
 		flushed[i][1] = this_cpu_read(vm_event_states.event[ASI_FLUSH_DATA]);
+		flushed[i][2] = this_cpu_read(vm_event_states.event[ASI_FLUSH_CACHE]);
 		if (i == ARRAY_SIZE(steps))
 			break;
 		take_step(steps[i].step, page_address(page), mm, other);
@@ -2384,17 +2406,28 @@ static void test_taints_of_transitions(struct kunit *test)
 	__free_page(page);
 
 	for (i = 0; i < ARRAY_SIZE(steps); i++) {
+		/* For guests, those of siblings that have been stunned among them */
+		bool guest = steps[i].step != ENTER || (asi_stuns() && (!i || stunned[i - 1]));
+
+		if (steps[i].data && guest)
+			cached = 0;
+		else if (steps[i].data && static_key_enabled(&asi_flush_l1d_guest))
+			cached = taints_of("c");
+
 		/* Siblings taint while they are not stunned. */
 		if (!(steps[i].todo & ASI_TODO_ENTER))
 			released = asi_released;
 		else if (steps[i].control)
 			released = 0;
-		KUNIT_EXPECT_EQ_MSG(test, taints[i], taints_of(steps[i].taints) | released,
+		KUNIT_EXPECT_EQ_MSG(test, taints[i],
+				    taints_of(steps[i].taints) | released | cached,
 				    "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][0] - flushed[i][0],
 				    steps[i].control && flushes_control(), "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][1] - flushed[i][1],
-				    steps[i].data && flushes_data(), "step %d", i);
+				    steps[i].data && flushes_data(guest), "step %d", i);
+		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][2] - flushed[i][2],
+				    steps[i].data && flushes_l1d(guest), "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, todo[i], steps[i].todo, "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, stunned[i],
 				    asi_stuns() && (steps[i].todo & ASI_TODO_ENTER), "step %d", i);

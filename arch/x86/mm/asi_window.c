@@ -111,7 +111,9 @@ static __always_inline bool window_taints(const pte_t *pte)
 {
 	const struct folio *folio;
 
-	if (!static_branch_unlikely(&asi_flush_verw) && !static_branch_unlikely(&asi_flush_l1d))
+	if (!static_branch_unlikely(&asi_flush_verw) &&
+	    !static_branch_unlikely(&asi_flush_l1d) &&
+	    !static_branch_unlikely(&asi_flush_l1d_guest))
 		return false;
 	folio = page_folio(pte_page(*pte));
 	return !READ_ONCE(folio->mapping) || !folio_test_uptodate(folio);

@@ -42,6 +42,7 @@ struct pt_regs;
 #define ASI_FLUSH_GUEST		BIT(3)	/* IBPB between a guest and user mode */
 #define ASI_FLUSH_L1D		BIT(4)
 #define ASI_FLUSH_VERW		BIT(5)
+#define ASI_FLUSH_L1D_GUEST	BIT(6)	/* L1D where guests are to run next */
 
 #define ASI_FLUSH_CONTROL_ALL	(ASI_FLUSH_IBPB | ASI_FLUSH_RSB | ASI_FLUSH_BHB)
 #define ASI_FLUSH_DATA_ALL	(ASI_FLUSH_L1D | ASI_FLUSH_VERW)
@@ -463,6 +464,7 @@ bool __init asi_can_flush(u8 flushes);
 void __init asi_keeps(u8 flushes, const char *what, const char *reason);
 void __init asi_take_over(u8 flushes, const char *bug);
 bool asi_stands_in(u8 flushes);
+void asi_taint_l1d(void);
 void __init asi_select_flushes(void);
 
 /* The restricted direct map: asi_directmap.c */
@@ -528,6 +530,7 @@ static inline bool asi_can_flush(u8 flushes) { return false; }
 static inline void asi_keeps(u8 flushes, const char *what, const char *reason) { }
 static inline void asi_take_over(u8 flushes, const char *bug) { }
 static inline bool asi_stands_in(u8 flushes) { return false; }
+static inline void asi_taint_l1d(void) { }
 static inline unsigned long asi_cr3_unrestricted(unsigned long cr3) { return cr3; }
 static inline unsigned long asi_current_cr3(unsigned long cr3) { return cr3; }
 static inline void asi_select_flushes(void) { }

@@ -24,6 +24,7 @@ static const char * const counters[] = {
 	"asi_switch",
 	"asi_flush_control",
 	"asi_flush_data",
+	"asi_flush_cache",
 	"asi_stun",
 	"asi_window_map",
 	"asi_block_to_sensitive",

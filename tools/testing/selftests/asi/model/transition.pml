@@ -27,7 +27,13 @@
  * restricted one in nothing that matters here; other CPUs, of which only siblings
  * share any of this (see stun.pml). Interrupts are the task's own code, as they may
  * come only where the task may do the same by itself.
+ *
+ * With L1D_GUEST, what is in L1D is of concern to guests only (L1TF), and their VMM has
+ * nothing to hide from them: that would call for a flush whenever it has run.
  */
+#if defined(BREAK_L1D_UNTAINTED) || defined(BREAK_L1D_NMI) || defined(BREAK_L1D_UNSEEN)
+#define L1D_GUEST
+#endif
 
 /* Roots, in the order of what is within reach */
 #define GUEST		0
@@ -56,12 +62,23 @@ bool control_guest = true;
 bool data = true;		/* ASI_DATA_KERNEL, _OTHER */
 bool data_user = true;
 bool data_guest = true;
+bool cached = true;		/* ASI_DATA_CACHED */
 
 bool in_user;			/* the task is in user mode */
 bool in_guest;			/* or runs a guest */
 
 #define trained		max(bp, rsb)
 #define left		max(l1d, buffers)
+#ifdef L1D_GUEST
+#define left_for_user	buffers
+#define vmm_leaks	false
+#define guest_sees	RESTRICTED
+#else
+/* Without a root of its own, it is beside what its process has. */
+#define left_for_user	left
+#define vmm_leaks	(data_user && asi_guest_root == GUEST)
+#define guest_sees	asi_guest_root
+#endif
 
 inline mov_cr3(to)
 {
@@ -84,6 +101,7 @@ inline asi_flush_control()
 #endif
 }
 
+/* Where a guest may run next */
 inline asi_flush_data()
 {
 #ifdef BREAK_VERW_FIRST
@@ -113,7 +131,7 @@ inline asi_flush_steering(steers)
 inline asi_flush_all_data()
 {
 	asi_flush_data();
-	d_step { data = false; data_user = false; data_guest = false }
+	d_step { cached = false; data = false; data_user = false; data_guest = false }
 }
 
 inline asi_flush_leaking(leaks)
@@ -122,6 +140,24 @@ inline asi_flush_leaking(leaks)
 	:: leaks -> asi_flush_all_data()
 	:: else
 	fi
+}
+
+/* ASI_RUNS_USER */
+inline asi_flush_leaking_to_user()
+{
+#ifdef L1D_GUEST
+	if
+	:: data ->
+		buffers = root;			/* VERW */
+#ifndef BREAK_L1D_UNTAINTED
+		cached = true;
+#endif
+		d_step { data = false; data_user = false; data_guest = false }
+	:: else
+	fi
+#else
+	asi_flush_leaking(data)
+#endif
 }
 
 /* From the guest root */
@@ -153,7 +189,7 @@ inline asi_enter()
 #endif
 		/* __asi_enter() */
 #ifdef BREAK_ENTER_FLUSH_FIRST
-		asi_flush_leaking(data);
+		asi_flush_leaking_to_user();
 #endif
 		if
 		:: intent -> mov_cr3(RESTRICTED)
@@ -170,7 +206,7 @@ inline asi_enter()
 		asi_flush_steering(control_guest);
 #endif
 #ifndef BREAK_ENTER_FLUSH_FIRST
-		asi_flush_leaking(data);
+		asi_flush_leaking_to_user();
 #endif
 #ifndef BREAK_ENTER_TAINTS_NOT
 		d_step { control = true; data_user = true };
@@ -273,7 +309,7 @@ inline __asi_relax()
 	mov_cr3(RESTRICTED);
 	/* asi_flush_and_release() */
 	if
-	:: data ->
+	:: data || cached ->
 		asi_flush_all_data();
 		data_user = true
 	:: else
@@ -287,7 +323,13 @@ inline __asi_relax()
 inline asi_enter_guest()
 {
 #ifdef BREAK_GUEST_FLUSH_FIRST
-	asi_flush_leaking(data || data_user);
+	asi_flush_leaking(data || cached || data_user);
+#endif
+#ifndef BREAK_GUEST_UNNOTICED
+	if
+	:: intent || root != asi_guest_root -> noticed = true
+	:: else
+	fi;
 #endif
 	if
 #ifndef BREAK_GUEST_UNRESTRICTED
@@ -298,9 +340,13 @@ inline asi_enter_guest()
 #endif
 	:: else
 	fi;
-	/* ASI_RUNS_GUEST. Without its own root, it is beside what its process has. */
+	/* ASI_RUNS_GUEST */
 #if !defined(BREAK_GUEST_FLUSH_FIRST) && !defined(BREAK_GUEST_NOT_FLUSHED)
-	asi_flush_leaking(data || (data_user && asi_guest_root == GUEST));
+#ifdef BREAK_L1D_UNSEEN
+	asi_flush_leaking(data || vmm_leaks);
+#else
+	asi_flush_leaking(data || cached || vmm_leaks);
+#endif
 #endif
 #ifndef BREAK_GUEST_TAINTS_LATE
 	d_step { control_guest = true; data_guest = true };
@@ -316,7 +362,9 @@ active proctype task() provided (level == 0)
 	byte to = UNRESTRICTED, value = GUEST;
 
 	if
+#ifndef L1D_GUEST			/* left to KVM then */
 	:: asi_guest_root = RESTRICTED	/* asi=guests=off */
+#endif
 	:: skip
 	fi;
 	do
@@ -375,6 +423,7 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 	byte found_root;
 	bool found_intent, found_noticed;
 	bool found_control, found_control_guest, found_data, found_data_user, found_data_guest;
+	bool found_cached;
 	byte was_root;				/* what is really so */
 	bool was_intent;
 
@@ -402,7 +451,8 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 			found_control_guest = control_guest;
 			found_data = data;
 			found_data_user = data_user;
-			found_data_guest = data_guest
+			found_data_guest = data_guest;
+			found_cached = cached
 		};
 
 		/*
@@ -433,10 +483,12 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 #else
 			mov_cr3(found_root);
 #endif
-#ifndef BREAK_NMI_NO_FLUSH
+#if defined(BREAK_L1D_NMI)
+			buffers = root;
+#elif !defined(BREAK_NMI_NO_FLUSH)
 			asi_flush_data();
 #endif
-			d_step { data = false; data_user = false; data_guest = false }
+			d_step { cached = false; data = false; data_user = false; data_guest = false }
 		:: else
 		fi;
 #endif
@@ -446,7 +498,8 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 			control_guest = control_guest || found_control_guest;
 			data = data || found_data;
 			data_user = data_user || found_data_user;
-			data_guest = data_guest || found_data_guest
+			data_guest = data_guest || found_data_guest;
+			cached = cached || found_cached
 		};
 #endif
 #ifdef BREAK_NMI_CLEARS_INTENT
@@ -466,6 +519,7 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 			found_data = false;
 			found_data_user = false;
 			found_data_guest = false;
+			found_cached = false;
 			was_root = GUEST;
 			was_intent = false;
 			level = _pid - 1
@@ -480,14 +534,14 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 			 asi_guest_root == RESTRICTED)
 /* The intent is clear: all flushes of an enter are done */
 #define INTENT_TRUE	(intent || (root != UNRESTRICTED && \
-				    (noticed || left != UNRESTRICTED)))
+				    (noticed || left_for_user != UNRESTRICTED)))
 /* User mode runs: the same, that it runs is known, and guests have no say */
 #define USER_SAFE	(!(in_user && level == 0) || \
 			 (!intent && !noticed && root == RESTRICTED && \
-			  left <= RESTRICTED && control && trained != BY_GUEST))
+			  left_for_user <= RESTRICTED && control && trained != BY_GUEST))
 /* A guest runs: what it must not see is neither mapped nor left */
 #define GUEST_SAFE	(!(in_guest && level == 0) || \
-			 (!intent && root == asi_guest_root && left <= asi_guest_root))
+			 (!intent && root == asi_guest_root && left <= guest_sees))
 
 /* What must hold at every instant. */
 active proctype monitor()
