@@ -24,6 +24,7 @@ struct task_struct;
 /* Provided by the architecture: see asi_directmap.c, asi_expose.c in arch/x86/mm */
 bool asi_address_sensitive(const void *addr);
 void asi_expose(const void *area, unsigned long size);
+void asi_expose_guest(const void *area, unsigned long size);
 void asi_hide(const void *area, unsigned long size);
 
 /* Properties that a test breaks on purpose, to see that another test notices. */
@@ -247,6 +248,7 @@ static inline void asi_init_reserved(void) { }
 static inline void asi_init(void) { }
 static inline bool asi_address_sensitive(const void *addr) { return false; }
 static inline void asi_expose(const void *area, unsigned long size) { }
+static inline void asi_expose_guest(const void *area, unsigned long size) { }
 static inline void asi_hide(const void *area, unsigned long size) { }
 static inline gfp_t asi_gfp_like(const void *p, gfp_t gfp) { return gfp; }
 

@@ -251,6 +251,27 @@ static u8 asi_flushes __ro_after_init;
 static u8 asi_taken_over __ro_after_init;
 static char asi_instead_of[64] __ro_after_init;
 
+/*
+ * Without a command, memory is read. All pages differ, or a hypervisor might make them one.
+ */
+static bool __init asi_prepare_l1d(void)
+{
+	u8 *pages;
+	int i;
+
+	if (asi_l1d_pages)
+		return true;
+	pages = (u8 *)__get_free_pages(GFP_KERNEL, ASI_L1D_ORDER);
+	if (!pages) {
+		pr_warn("no memory to flush L1D by\n");
+		return false;
+	}
+	for (i = 0; i < 1 << ASI_L1D_ORDER; i++)
+		memset(pages + i * PAGE_SIZE, i + 1, PAGE_SIZE);
+	asi_l1d_pages = pages;
+	return true;
+}
+
 /* The flushes that this CPU knows. */
 static u8 __init asi_available(void)
 {
@@ -258,7 +279,8 @@ static u8 __init asi_available(void)
 
 	if (boot_cpu_has(X86_FEATURE_IBPB))
 		flushes |= ASI_FLUSH_IBPB | ASI_FLUSH_GUEST;
-	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D) || boot_cpu_has_bug(X86_BUG_L1TF))
+	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D) ||
+	    (boot_cpu_has_bug(X86_BUG_L1TF) && asi_prepare_l1d()))
 		flushes |= ASI_FLUSH_L1D | ASI_FLUSH_L1D_GUEST;
 	return flushes;
 }
@@ -395,25 +417,6 @@ static void __init asi_show_missing(u8 flushes)
 	pr_info("CPU or microcode lacks:%s\n", seq_buf_str(&names));
 }
 
-/* All pages differ, or a hypervisor might make them one. */
-static bool __init asi_prepare_l1d(void)
-{
-	u8 *pages;
-	int i;
-
-	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D))
-		return true;
-	pages = (u8 *)__get_free_pages(GFP_KERNEL, ASI_L1D_ORDER);
-	if (!pages) {
-		pr_warn("no memory to flush L1D by\n");
-		return false;
-	}
-	for (i = 0; i < 1 << ASI_L1D_ORDER; i++)
-		memset(pages + i * PAGE_SIZE, i + 1, PAGE_SIZE);
-	asi_l1d_pages = pages;
-	return true;
-}
-
 /* Why siblings are not stunned, or NULL. */
 static const char *asi_no_stun_reason __ro_after_init;
 
@@ -523,11 +526,6 @@ void __init asi_select_flushes(void)
 	}
 	asi_flushes &= ~unneeded;
 	asi_show_missing(missing & ~unneeded);
-
-	if ((asi_flushes & (ASI_FLUSH_L1D | ASI_FLUSH_L1D_GUEST)) && !asi_prepare_l1d()) {
-		asi_flushes &= ~(ASI_FLUSH_L1D | ASI_FLUSH_L1D_GUEST);
-		asi_taken_over &= ~ASI_FLUSH_L1D_GUEST;
-	}
 
 	for (i = 0; i < ARRAY_SIZE(asi_flush_table); i++) {
 		if (asi_flushes & asi_flush_table[i].flush)

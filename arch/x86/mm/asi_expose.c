@@ -12,6 +12,9 @@
  * one mm gets tables of its own for that part, and in them the same pages at the
  * same addresses. So users of the memory need not know: with that mm loaded
  * there is no transition, with any other there is one.
+ *
+ * What belongs to the guests of a process, and not to the process, is in its guest root
+ * as well, by tables that have nothing else.
  */
 #include <linux/asi.h>
 #include <linux/export.h>
@@ -37,11 +40,16 @@ static pgd_t *restricted_pgd(struct mm_struct *mm, unsigned long address)
 	return kernel_to_restricted_pgdp(pgd_offset(mm, address));
 }
 
-static bool expose_page(struct mm_struct *mm, unsigned long address)
+static pgd_t *guest_pgd(struct mm_struct *mm, unsigned long address)
+{
+	return kernel_to_guest_pgdp(pgd_offset(mm, address));
+}
+
+static bool expose_page(struct mm_struct *mm, pgd_t *pgd, unsigned long address)
 {
 	/* As the direct map: encrypted where that is. */
 	pgprot_t prot = __pgprot(pgprot_val(PAGE_KERNEL) & ~_PAGE_GLOBAL);
-	p4d_t *p4d = p4d_alloc(mm, restricted_pgd(mm, address), address);
+	p4d_t *p4d = p4d_alloc(mm, pgd, address);
 	pud_t *pud = p4d ? pud_alloc(mm, p4d, address) : NULL;
 	pmd_t *pmd = pud ? pmd_alloc(mm, pud, address) : NULL;
 	spinlock_t *ptl;	/* of the page of PTEs */
@@ -56,18 +64,7 @@ static bool expose_page(struct mm_struct *mm, unsigned long address)
 	return true;
 }
 
-/**
- * asi_expose - let current's restricted address space map an area as well
- * @area:	page-aligned, from vmap() or __vmalloc(); nothing happens if it is
- *		not sensitive
- * @size:	of it in bytes
- *
- * Where memory for page tables is short, all of the area or its end stays
- * hidden, and using it costs transitions.
- *
- * Context: process, may sleep.
- */
-void asi_expose(const void *area, unsigned long size)
+static void expose(const void *area, unsigned long size, bool guest)
 {
 	unsigned long address = (unsigned long)area, end = address + size;
 	struct mm_struct *mm = current->mm;
@@ -83,13 +80,55 @@ void asi_expose(const void *area, unsigned long size)
 	mmgrab(mm);
 
 	/* A translation that was not there needs no flush to be there. */
-	for (; address < end && expose_page(mm, address); address += PAGE_SIZE)
+	for (; address < end; address += PAGE_SIZE) {
+		if (guest && !expose_page(mm, guest_pgd(mm, address), address))
+			break;
+		if (!expose_page(mm, restricted_pgd(mm, address), address))
+			break;
 		cond_resched();
+	}
+}
+
+/**
+ * asi_expose - let current's restricted address space map an area as well
+ * @area:	page-aligned, from vmap() or __vmalloc(); nothing happens if it is
+ *		not sensitive
+ * @size:	of it in bytes
+ *
+ * Where memory for page tables is short, all of the area or its end stays
+ * hidden, and using it costs transitions.
+ *
+ * Context: process, may sleep.
+ */
+void asi_expose(const void *area, unsigned long size)
+{
+	expose(area, size, false);
 }
 EXPORT_SYMBOL_GPL(asi_expose);
 
 /**
- * asi_hide - undo asi_expose(), if that was called
+ * asi_expose_guest - the same, and beside the guests of current as well
+ * @area:	as in asi_expose(); has nothing that they must not see
+ * @size:	of it in bytes
+ *
+ * Context: process, may sleep.
+ */
+void asi_expose_guest(const void *area, unsigned long size)
+{
+	expose(area, size, asi_has_guest_root());
+}
+
+static void hide_page(struct mm_struct *mm, pgd_t *pgd, unsigned long address)
+{
+	unsigned int level;
+	pte_t *pte = lookup_address_in_pgd(pgd, address, &level);
+
+	if (pte)
+		pte_clear(mm, address, pte);
+}
+
+/**
+ * asi_hide - undo asi_expose() or asi_expose_guest(), if one was called
  * @area:	the same, before it is unmapped and any of its pages is freed
  * @size:	the same
  *
@@ -105,18 +144,14 @@ void asi_hide(const void *area, unsigned long size)
 {
 	unsigned long address, start = (unsigned long)area, end = start + size;
 	struct mm_struct *mm;
-	unsigned int level;
-	pte_t *pte;
 
 	mm = asi_address_sensitive(area) ? xa_erase(&owners, PHYS_PFN(start)) : NULL;
 	if (!mm)
 		return;
 
 	for (address = start; address < end; address += PAGE_SIZE) {
-		pte = lookup_address_in_pgd(restricted_pgd(mm, address), address,
-					    &level);
-		if (pte)
-			pte_clear(mm, address, pte);
+		hide_page(mm, restricted_pgd(mm, address), address);
+		hide_page(mm, guest_pgd(mm, address), address);
 		cond_resched();
 	}
 	if (!asi_broken(ASI_BREAK_NOFLUSH))
@@ -152,10 +187,14 @@ static void free_table(struct mm_struct *mm, unsigned long entry, int level)
 void asi_expose_exit(struct mm_struct *mm, pgd_t *root)
 {
 	pgd_t *restricted = kernel_to_restricted_pgdp(root);
+	pgd_t *guest = kernel_to_guest_pgdp(root);
+	int levels = pgtable_l5_enabled() ? 4 : 3;
 	int i;
 
 	if (!asi_enabled())
 		return;
-	for (i = pgd_index(ASI_VMALLOC_START); i <= pgd_index(VMALLOC_END); i++)
-		free_table(mm, pgd_val(restricted[i]), pgtable_l5_enabled() ? 4 : 3);
+	for (i = pgd_index(ASI_VMALLOC_START); i <= pgd_index(VMALLOC_END); i++) {
+		free_table(mm, pgd_val(restricted[i]), levels);
+		free_table(mm, pgd_val(guest[i]), levels);
+	}
 }

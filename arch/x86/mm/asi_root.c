@@ -222,7 +222,8 @@ static __always_inline bool lacks(const struct asi_roots *roots, unsigned int i)
 static __always_inline bool has_more(const struct asi_roots *roots, unsigned int i)
 {
 	return READ_ONCE(roots->mm->pgd[i].pgd) &&
-	       (!roots->loaded[i].pgd || lacks(roots, i + RESTRICTED_ENTRIES));
+	       (!roots->loaded[i].pgd || lacks(roots, i + RESTRICTED_ENTRIES) ||
+		lacks(roots, i + GUEST_ENTRIES));
 }
 
 static __always_inline void copy_from_master(struct asi_roots *roots, unsigned int i)
@@ -235,7 +236,7 @@ static __always_inline void copy_from_master(struct asi_roots *roots, unsigned i
 
 /**
  * asi_root_fault - copy a top-level entry that the loaded mm has got since
- * @address: that was found not to be present
+ * @address: that was found not to be present, in the kernel half
  *
  * Context: interrupts off; any otherwise, NMI included.
  *

@@ -206,13 +206,14 @@ static __always_inline void asi_flush_before(enum asi_runs next)
 				       &asi_policies[next]);
 	/* Siblings that are not stunned go on training. */
 	u8 kept = next != ASI_RUNS_KERNEL && asi_stuns() ? asi_released : 0;
-	/* Those that are will run again, and may run guests. */
-	bool guest = next == ASI_RUNS_GUEST || asi_has_stunned();
 
 	if (flush & ASI_CONTROL_TAINTS)
 		asi_flush_control();
 	/* Last, as VERW is. */
 	if (flush & ASI_DATA_TAINTS) {
+		/* Siblings that are will run again, and may run guests. */
+		bool guest = next == ASI_RUNS_GUEST || asi_has_stunned();
+
 		asi_flush_data(guest);
 		/* At no time is there no taint of what is in L1D. */
 		if (!guest && static_branch_unlikely(&asi_flush_l1d_guest)) {
@@ -361,6 +362,10 @@ noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 	if (error_code & ~(X86_PF_WRITE | (guest ? X86_PF_USER | X86_PF_SHSTK : 0)))
 		return false;
 
+	/* What the mm has got since this CPU has copied its roots */
+	if ((long)address < 0 && asi_root_fault(address))
+		return true;
+
 	/*
 	 * The guest root lacks what the process has for itself as well: the user half,
 	 * what it alone maps and what is exposed to it. If that does not have it either,
@@ -373,10 +378,6 @@ noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 		asi_leave_guest_root();
 		return true;
 	}
-
-	/* What the mm has got since this CPU has copied its roots */
-	if ((long)address < 0 && asi_root_fault(address))
-		return true;
 
 	/* This is where the two other spaces differ. */
 	if (address - PAGE_OFFSET > DIRECT_MAP_PHYSMEM_END &&
@@ -685,9 +686,10 @@ void asi_taint_window(void)
 /**
  * asi_taint_l1d - the guest that runs next must not read what the one before has in L1D
  *
- * For a guest that is a hypervisor, and runs one of its own.
+ * For a guest that is a hypervisor and runs one of its own, and where another vCPU is
+ * loaded than before: by their process alone, guests are not told from each other.
  *
- * Context: any. It may be another CPU that runs the guest, whose L1D has none of that.
+ * Context: preemption off, or whoever runs the vCPU on another CPU next calls this there.
  */
 void asi_taint_l1d(void)
 {

@@ -274,13 +274,15 @@ static void test_guest_root(struct kunit *test)
 {
 	pgd_t *common = kernel_to_guest_pgdp(swapper_pg_dir), *guest, *restricted;
 	struct mm_struct *mm;
-	void *area;
+	void *area, *shared;
 	int i;
 
 	skip_unless_on(test);
 	area = __vmalloc(PAGE_SIZE, GFP_KERNEL | __GFP_SENSITIVE);
+	shared = __vmalloc(PAGE_SIZE, GFP_KERNEL | __GFP_SENSITIVE);
 	mm = mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, area);
+	KUNIT_ASSERT_NOT_NULL(test, shared);
 	KUNIT_ASSERT_NOT_NULL(test, mm);
 	kthread_use_mm(mm);
 	asi_expose(area, PAGE_SIZE);
@@ -299,8 +301,20 @@ static void test_guest_root(struct kunit *test)
 	KUNIT_EXPECT_NE(test, pgd_val(restricted[pgd_index(ASI_LOCAL_START)]), 0);
 	KUNIT_EXPECT_NE(test, pgd_val(restricted[pgd_index((unsigned long)area)]), 0);
 
+	/* What is meant for guests too, by tables that have nothing else */
+	asi_expose_guest(shared, PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, maps(restricted, shared));
+	KUNIT_EXPECT_EQ(test, maps(guest, shared), asi_has_guest_root());
+	KUNIT_EXPECT_FALSE(test, maps(guest, area));
+	KUNIT_EXPECT_FALSE(test, maps(common, shared));
+	asi_hide(shared, PAGE_SIZE);
+	KUNIT_EXPECT_FALSE(test, maps(restricted, shared));
+	KUNIT_EXPECT_FALSE(test, maps(guest, shared));
+	KUNIT_EXPECT_TRUE(test, maps(restricted, area));
+
 	asi_hide(area, PAGE_SIZE);
 	kthread_unuse_mm(mm);
+	vfree(shared);
 	vfree(area);
 	mmput(mm);
 }
@@ -2560,6 +2574,7 @@ static void test_nmi_restores(struct kunit *test)
 			struct asi_core *core;
 			unsigned long flags, cr2;
 			bool same, published;
+			unsigned long l1d;
 			u16 nmi;
 
 			if (found[i].root == ASI_ROOT_GUEST && !asi_has_guest_root())
@@ -2581,6 +2596,7 @@ static void test_nmi_restores(struct kunit *test)
 			taints = this_cpu_read(asi_cpu.taints);
 			native_write_cr2(0x1234);
 
+			l1d = this_cpu_read(vm_event_states.event[ASI_FLUSH_CACHE]);
 			cr2 = asi_save_cr2();
 			nmi = asi_nmi_enter();
 			if (touch == SENSITIVE)
@@ -2592,6 +2608,7 @@ static void test_nmi_restores(struct kunit *test)
 			untrusted[0] = core->untrusted[thread];
 			asi_nmi_exit(nmi);
 			asi_restore_cr2(cr2);
+			l1d = this_cpu_read(vm_event_states.event[ASI_FLUSH_CACHE]) - l1d;
 
 			root = asi_loaded_root();
 			todo = this_cpu_read(asi_cpu.todo);
@@ -2613,6 +2630,8 @@ static void test_nmi_restores(struct kunit *test)
 			KUNIT_EXPECT_EQ(test, todo, found[i].todo);
 			KUNIT_EXPECT_TRUE(test, same);
 			KUNIT_EXPECT_EQ(test, cr2, 0x1234);
+			/* A guest may be what runs next. */
+			KUNIT_EXPECT_EQ(test, l1d, inside != root && flushes_l1d(true));
 
 			KUNIT_EXPECT_EQ(test, published, asi_stuns() && !unrestricted);
 			KUNIT_EXPECT_EQ(test, untrusted[0], 0);
@@ -2625,6 +2644,35 @@ static void test_nmi_restores(struct kunit *test)
 	kthread_unuse_mm(mm);
 	mmput(mm);
 	__free_page(page);
+}
+
+/* What a vCPU has in L1D is flushed before another one runs, whosever that is. */
+static void test_taint_l1d(struct kunit *test)
+{
+	unsigned long flushes[4];
+	struct mm_struct *mm;
+	unsigned long flags;
+	int i;
+
+	skip_unless_on(test);
+	if (!asi_stands_in(ASI_FLUSH_L1D_GUEST))
+		kunit_skip(test, "L1D is not flushed for guests, or not by ASI");
+	KUNIT_EXPECT_TRUE(test, flushes_l1d(true));
+	mm = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	kthread_use_mm(mm);
+	local_irq_save(flags);
+	for (i = 0; i < ARRAY_SIZE(flushes); i++) {
+		flushes[i] = this_cpu_read(vm_event_states.event[ASI_FLUSH_CACHE]);
+		if (i == 2)
+			asi_taint_l1d();
+		take_step(GUEST, NULL, mm, NULL);
+	}
+	local_irq_restore(flags);
+	kthread_unuse_mm(mm);
+	mmput(mm);
+	KUNIT_EXPECT_EQ(test, flushes[2] - flushes[1], 0);
+	KUNIT_EXPECT_EQ(test, flushes[3] - flushes[2], 1);
 }
 
 /* Of the CPU that expects one, or -1 */
@@ -2827,6 +2875,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_borrowed_mm),
 	KUNIT_CASE(test_let_go),
 	KUNIT_CASE(test_nmi_restores),
+	KUNIT_CASE(test_taint_l1d),
 	KUNIT_CASE(test_paranoid_entry),
 	KUNIT_CASE(test_flush_all_later),
 	KUNIT_CASE(test_fault_rejects),

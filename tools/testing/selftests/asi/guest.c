@@ -4,6 +4,9 @@
  * which is that of the next exit, or, if guests must not steer user mode, comes
  * before user mode runs; see arch/x86/mm/asi_taint.h.
  */
+#include <asm/ldt.h>
+#include <sys/syscall.h>
+
 #include "asi.h"
 #include "guest.h"
 #include "kselftest_harness.h"
@@ -107,6 +110,43 @@ TEST_F(guest, taints_its_cpu)
 	/* What interrupts do may hide it, but not each time. */
 	EXPECT_LE(5, noticed);
 	EXPECT_GE(before ? 0 : 10, nr_tainted);
+}
+
+#define LDT_SELECTOR	7	/* The first entry of the LDT, for user mode */
+#define MARK		0x41534947
+
+/*
+ * VMX loads %gs from the LDT when the VMM goes on, on the root that the guest has left.
+ * Where KPTI has that table it must be mapped: a fault on the way, and another try, would
+ * take the kernel's GS base for that of user mode.
+ */
+TEST_F(guest, keeps_segments_of_its_vmm)
+{
+	unsigned int *low = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE,
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	struct user_desc desc = {
+		.base_addr = (unsigned long)low,
+		.limit = 0xfffff,
+		.seg_32bit = 1,
+		.limit_in_pages = 1,
+		.useable = 1,
+	};
+	unsigned int found, selector;
+	int i;
+
+	ASSERT_NE(MAP_FAILED, low);
+	*low = MARK;
+	if (syscall(SYS_modify_ldt, 0x11, &desc, sizeof(desc)))
+		SKIP(return, "no modify_ldt()");
+	asm volatile("movl %0, %%gs" : : "r"(LDT_SELECTOR));
+	for (i = 0; i < 1000; i++) {
+		ASSERT_TRUE(guest_run(&self->guest));
+		asm volatile("movl %%gs:0, %0\n\t"
+			     "movl %%gs, %1" : "=&r"(found), "=r"(selector) : : "memory");
+		ASSERT_EQ(MARK, found);
+		ASSERT_EQ(LDT_SELECTOR, selector);
+	}
+	asm volatile("movl %0, %%gs" : : "r"(0));
 }
 
 TEST_HARNESS_MAIN

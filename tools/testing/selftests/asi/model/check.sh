@@ -43,7 +43,7 @@ runs=$(
 	done
 	for options in "" -DINVPCID -DKPTI "-DKPTI -DINVPCID"; do echo "holds tlb $options"; done
 	for name in transition tlb stun window root entry; do
-		grep -o 'BREAK_[A-Z_]*' "$models/$name.pml" | sort -u | sed "s/^/fails $name -D/"
+		grep -o 'BREAK_[A-Z0-9_]*' "$models/$name.pml" | sort -u | sed "s/^/fails $name -D/"
 	done
 )
 printf 'KTAP version 1\n1..%d\n' "$(echo "$runs" | wc -l)"
