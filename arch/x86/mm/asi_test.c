@@ -422,6 +422,7 @@ static void test_sensitive_kinds_unmarked(struct kunit *test)
 
 #define FLIP_BLOCKS	16	/* to flip */
 #define SECRET_BLOCKS	512	/* at most, in which to leave a pattern */
+#define SECRET_PAGES	4096	/* the same, of what is left of blocks */
 
 /*
  * What a test takes at once leaves some memory, of a kind that serves everything,
@@ -434,13 +435,14 @@ static bool some_are_left(void)
 }
 
 /*
- * Free blocks whose last user has left a pattern in them: so many that most of
- * those which are flipped next are among them.
+ * Free blocks, and pages, whose last user has left a pattern in them: so many that most
+ * of those which are flipped, or lent, next are among them.
  */
 static void leave_secrets(struct kunit *test)
 {
 	gfp_t gfp = (GFP_HIGHUSER_MOVABLE & ~__GFP_RECLAIM) | __GFP_NOWARN;
 	struct page *page, *next;
+	LIST_HEAD(blocks);
 	LIST_HEAD(pages);
 	int nr;
 
@@ -449,10 +451,19 @@ static void leave_secrets(struct kunit *test)
 		if (!page)
 			break;
 		memset(page_address(page), 0x5e, PAGE_SIZE << pageblock_order);
-		list_add(&page->lru, &pages);
+		list_add(&page->lru, &blocks);
 	}
 	KUNIT_EXPECT_GE(test, nr, FLIP_BLOCKS);
+	for (nr = 0; nr < SECRET_PAGES; nr++) {
+		page = some_are_left() ? alloc_page(gfp) : NULL;
+		if (!page)
+			break;
+		memset(page_address(page), 0x5e, PAGE_SIZE);
+		list_add(&page->lru, &pages);
+	}
 	list_for_each_entry_safe(page, next, &pages, lru)
+		__free_page(page);
+	list_for_each_entry_safe(page, next, &blocks, lru)
 		__free_pages(page, pageblock_order);
 	drain_all_pages(NULL);
 }
