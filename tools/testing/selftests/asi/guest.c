@@ -129,7 +129,6 @@ TEST_F(guest, keeps_segments_of_its_vmm)
 		.limit = 0xfffff,
 		.seg_32bit = 1,
 		.limit_in_pages = 1,
-		.useable = 1,
 	};
 	unsigned int found, selector;
 	int i;
