@@ -39,6 +39,10 @@ static int taints_of(int state, int cpu)
 }
 
 GUEST_PROGRAM(port, "");
+/* Long enough to be preempted */
+GUEST_PROGRAM(loop, "movl $3000000, %ecx\n"
+	      "1: decl %ecx\n"
+	      "jnz 1b");
 
 FIXTURE(guest) {
 	int state, cpu;
@@ -116,9 +120,9 @@ TEST_F(guest, taints_its_cpu)
 #define MARK		0x41534947
 
 /*
- * VMX loads %gs from the LDT when the VMM goes on, on the root that the guest has left.
- * Where KPTI has that table it must be mapped: a fault on the way, and another try, would
- * take the kernel's GS base for that of user mode.
+ * VMX loads %gs from the LDT when a vCPU is preempted, on the root that its guest has left.
+ * A fault on the way, and another try, would take the kernel's GS base for that of user
+ * mode.
  */
 TEST_F(guest, keeps_segments_of_its_vmm)
 {
@@ -131,14 +135,22 @@ TEST_F(guest, keeps_segments_of_its_vmm)
 		.limit_in_pages = 1,
 	};
 	unsigned int found, selector;
+	pid_t pid;
 	int i;
 
 	ASSERT_NE(MAP_FAILED, low);
 	*low = MARK;
+	memcpy((char *)self->guest.memory.userspace_addr + GUEST_CODE, guest_loop,
+	       guest_loop_end - guest_loop);
 	if (syscall(SYS_modify_ldt, 0x11, &desc, sizeof(desc)))
 		SKIP(return, "no modify_ldt()");
+	/* On the same CPU */
+	pid = fork();
+	if (!pid)
+		for (;;)
+			;
 	asm volatile("movl %0, %%gs" : : "r"(LDT_SELECTOR));
-	for (i = 0; i < 1000; i++) {
+	for (i = 0; i < 50; i++) {
 		ASSERT_TRUE(guest_run(&self->guest));
 		asm volatile("movl %%gs:0, %0\n\t"
 			     "movl %%gs, %1" : "=&r"(found), "=r"(selector) : : "memory");
@@ -146,6 +158,8 @@ TEST_F(guest, keeps_segments_of_its_vmm)
 		ASSERT_EQ(LDT_SELECTOR, selector);
 	}
 	asm volatile("movl %0, %%gs" : : "r"(0));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 }
 
 TEST_HARNESS_MAIN
