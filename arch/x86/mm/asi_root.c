@@ -122,13 +122,16 @@ static __always_inline void copy_one(pgd_t *block, const pgd_t *master, unsigned
 	WRITE_ONCE(block[i].pgd, there ? READ_ONCE(master[i].pgd) : 0);
 }
 
-/* In the order that the top of this file calls for. The guest root has no user half. */
+/*
+ * In the order that the top of this file calls for. The guest root has no user half, but
+ * the LDT, which is below PAGE_OFFSET.
+ */
 static __always_inline void copy_entry(pgd_t *block, const pgd_t *master, unsigned int i)
 {
 	pgdval_t value = READ_ONCE(master[i].pgd);
 
 	WRITE_ONCE(block[i].pgd, value);
-	if (i >= KERNEL_PGD_BOUNDARY)
+	if (i >= PGD_KERNEL_START)
 		copy_one(block, master, i + GUEST_ENTRIES, value);
 	copy_one(block, master, i + RESTRICTED_ENTRIES, value);
 	if (cpu_feature_enabled(X86_FEATURE_PTI))

@@ -343,7 +343,6 @@ void asi_exit(void)
 		__asi_exit();
 	raw_local_irq_restore(flags);
 }
-EXPORT_SYMBOL_FOR_KVM(asi_exit);
 
 noinstr bool __asi_fault(struct pt_regs *regs, unsigned long error_code,
 			 unsigned long address)

@@ -1820,6 +1820,34 @@ static void expect_generations(struct kunit *test, struct mm_struct *mm,
 	local_irq_enable();
 }
 
+/* All roots have that of the LDT, which is in the kernel half and below PAGE_OFFSET. */
+static void expect_ldt(struct kunit *test, struct mm_struct *mm)
+{
+	pgd_t *master = pgd_offset_pgd(mm->pgd, LDT_BASE_ADDR);
+	unsigned long table = get_zeroed_page(GFP_KERNEL);
+	pgd_t value = __pgd(__pa(table) | _KERNPG_TABLE);
+	unsigned int root;	/* in the order of asm/asi.h, without KPTI's */
+	pgd_t *entry;
+
+	KUNIT_ASSERT_NE(test, table, 0);
+	local_irq_disable();
+	entry = pgd_offset_pgd(asi_root_pgd(mm), LDT_BASE_ADDR);
+	for (root = 0; root < ASI_NR_ROOTS; root++)
+		WRITE_ONCE(master[root * PTRS_PER_PGD].pgd, value.pgd);
+	asi_root_copy(LDT_BASE_ADDR);
+	for (root = 0; root < ASI_NR_ROOTS; root++) {
+		KUNIT_EXPECT_EQ_MSG(test, pgd_val(entry[root * PTRS_PER_PGD]), pgd_val(value),
+				    "root %u", root);
+		WRITE_ONCE(master[root * PTRS_PER_PGD].pgd, 0);
+	}
+	KUNIT_EXPECT_TRUE(test, asi_root_refresh());
+	for (root = 0; root < ASI_NR_ROOTS; root++)
+		KUNIT_EXPECT_EQ(test, pgd_val(entry[root * PTRS_PER_PGD]), 0);
+	__flush_tlb_all();
+	local_irq_enable();
+	free_page(table);
+}
+
 /* A CPU has the entries of the mm that is loaded, and of no other. */
 static void test_roots(struct kunit *test)
 {
@@ -1864,8 +1892,10 @@ static void test_roots(struct kunit *test)
 	local_irq_enable();
 	KUNIT_EXPECT_PTR_EQ(test, first, asi_root_block(cpu, 0));
 	KUNIT_EXPECT_PTR_EQ(test, second, asi_root_block(cpu, 1));
-	if (test->status == KUNIT_SUCCESS)
+	if (test->status == KUNIT_SUCCESS) {
 		expect_generations(test, mm, other, address);
+		expect_ldt(test, mm);
+	}
 
 	/* And one that it loses again */
 	KUNIT_EXPECT_EQ(test, vm_munmap(address, PAGE_SIZE), 0);

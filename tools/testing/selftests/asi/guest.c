@@ -121,8 +121,8 @@ TEST_F(guest, taints_its_cpu)
 
 /*
  * VMX loads %gs from the LDT when a vCPU is preempted, on the root that its guest has left.
- * A fault on the way, and another try, would take the kernel's GS base for that of user
- * mode.
+ * Where KPTI has that table it must be mapped: a fault on the way, and another try, would
+ * take the kernel's GS base for that of user mode.
  */
 TEST_F(guest, keeps_segments_of_its_vmm)
 {
