@@ -5,6 +5,7 @@
  * before user mode runs; see arch/x86/mm/asi_taint.h.
  */
 #include <asm/ldt.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include "asi.h"
@@ -146,9 +147,11 @@ TEST_F(guest, keeps_segments_of_its_vmm)
 		SKIP(return, "no modify_ldt()");
 	/* On the same CPU */
 	pid = fork();
-	if (!pid)
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		for (;;)
 			;
+	}
 	asm volatile("movl %0, %%gs" : : "r"(LDT_SELECTOR));
 	for (i = 0; i < 50; i++) {
 		ASSERT_TRUE(guest_run(&self->guest));
