@@ -97,6 +97,20 @@ def touched(patches):
     return sorted(set(paths))
 
 
+def objects(paths):
+    """What sources among the paths are compiled to."""
+    return [re.sub(r"\.[cS]$", ".o", path) for path in paths
+            if re.search(r"\.[cS]$", path) and not path.startswith("tools/")]
+
+
+def config(leave_out=None):
+    """A configuration that compiles all that is touched, as the text of a fragment."""
+    more = (ROOT / "configs/touched.config").read_text()
+    base = (ROOT / "configs/base.config").read_text().splitlines(keepends=True)
+    return "".join(line for line in base if line.split("=")[0] + "=" not in more and
+                   not (leave_out and re.search(leave_out, line))) + more
+
+
 def apply(patch, tree):
     """Apply a patch's diff in a directory, without fuzz."""
     if not patch.touched:

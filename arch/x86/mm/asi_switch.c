@@ -155,7 +155,7 @@ static __always_inline void asi_taint(u8 taints)
 
 static __always_inline void asi_untaint(u8 taints)
 {
-	this_cpu_and(asi_cpu.taints, (u8)~taints);
+	this_cpu_and(asi_cpu.taints, taints ^ U8_MAX);
 }
 
 /* After whatever flushes what they must not see. */
