@@ -18,8 +18,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <linux/futex.h>
+#include <linux/userfaultfd.h>
 #include <time.h>
 
 #include "asi.h"
@@ -617,6 +619,40 @@ static int run_cow_fault(struct workload_ctx *ctx, long n)
 	return 0;
 }
 
+/* Memory that is filled by userfaultfd, from the other page. */
+static int setup_userfault(struct workload_ctx *ctx)
+{
+	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_api api = { .api = UFFD_API };
+
+	ctx->mem = asi_fresh(2 * 4096);
+	if (!ctx->mem)
+		return -ENOMEM;
+	ctx->mem[4096] = 1;
+	ctx->fd[0] = syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+	if (ctx->fd[0] < 0 || ioctl(ctx->fd[0], UFFDIO_API, &api))
+		return -errno;
+	reg.range.start = (unsigned long)ctx->mem;
+	reg.range.len = 4096;
+	return check(ioctl(ctx->fd[0], UFFDIO_REGISTER, &reg));
+}
+
+static int run_userfault(struct workload_ctx *ctx, long n)
+{
+	struct uffdio_copy copy = {
+		.dst = (unsigned long)ctx->mem,
+		.src = (unsigned long)ctx->mem + 4096,
+		.len = 4096,
+	};
+
+	while (n--) {
+		if (ioctl(ctx->fd[0], UFFDIO_COPY, &copy))
+			return -errno;
+		madvise(ctx->mem, 4096, MADV_DONTNEED);
+	}
+	return 0;
+}
+
 static int setup_page(struct workload_ctx *ctx)
 {
 	ctx->mem = asi_fresh(4096);
@@ -676,6 +712,36 @@ static int run_fork(struct workload_ctx *ctx, long n)
 		if (!pid)
 			_exit(0);
 		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+			return -errno;
+	}
+	return 0;
+}
+
+static void be_read(struct workload_ctx *ctx)
+{
+	asi_store(ctx->mem, 1);
+	if (write(ctx->fd[1], "", 1) == 1)
+		pause();
+}
+
+/* A page of another process, at an address that both have. */
+static int setup_vm_readv(struct workload_ctx *ctx)
+{
+	char ready;
+	int ret;
+
+	ret = setup_page(ctx) ?: check(pipe(ctx->fd)) ?: start_peer(ctx, be_read);
+	if (ret)
+		return ret;
+	return read(ctx->fd[0], &ready, 1) == 1 ? 0 : -EIO;
+}
+
+static int run_vm_readv(struct workload_ctx *ctx, long n)
+{
+	struct iovec page = { ctx->mem, 4096 };
+
+	while (n--) {
+		if (process_vm_readv(ctx->peer, &page, 1, &page, 1, 0) != 4096)
 			return -errno;
 	}
 	return 0;
@@ -747,8 +813,10 @@ const struct workload workloads[] = {
 	{ "huge_fault", FEW, true, NULL, run_huge_fault },
 	{ "file_fault", MANY, true, setup_tmpfs, run_file_fault },
 	{ "cow_fault", MANY, true, setup_tmpfs, run_cow_fault },
+	{ "userfault_copy", MANY, true, setup_userfault, run_userfault },
 	{ "mprotect", MANY, true, setup_page, run_mprotect },
 	{ "brk_64k", MANY, true, NULL, run_brk },
+	{ "process_vm_readv", MANY, true, setup_vm_readv, run_vm_readv },
 	{ "fork_exit", FEW, true, NULL, run_fork },
 	{ "fork_exec", FEW, false, NULL, run_exec },
 	{ }
