@@ -13,6 +13,7 @@
  * The tables for all memory exist before any of it can be handed out: flipping
  * a block allocates nothing and splits nothing.
  */
+#include <linux/export.h>
 #include <linux/init.h>
 #include <linux/memblock.h>
 #include <linux/memory_hotplug.h>
@@ -295,6 +296,7 @@ bool asi_address_sensitive(const void *addr)
 	return (address >= ASI_VMALLOC_START && address < VMALLOC_END) ||
 	       (address >= ASI_WINDOW_START && address < ASI_LOCAL_END);
 }
+EXPORT_SYMBOL_GPL(asi_address_sensitive);
 
 /**
  * asi_block_pinned - must a block stay nonsensitive whatever it is used for?
