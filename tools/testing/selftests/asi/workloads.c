@@ -648,6 +648,8 @@ static int run_userfault(struct workload_ctx *ctx, long n)
 	while (n--) {
 		if (ioctl(ctx->fd[0], UFFDIO_COPY, &copy))
 			return -errno;
+		if (*(volatile char *)ctx->mem != 1)
+			return -EIO;
 		madvise(ctx->mem, 4096, MADV_DONTNEED);
 	}
 	return 0;
@@ -719,7 +721,7 @@ static int run_fork(struct workload_ctx *ctx, long n)
 
 static void be_read(struct workload_ctx *ctx)
 {
-	asi_store(ctx->mem, 1);
+	asi_store(ctx->mem, 2);
 	if (write(ctx->fd[1], "", 1) == 1)
 		pause();
 }
@@ -743,6 +745,8 @@ static int run_vm_readv(struct workload_ctx *ctx, long n)
 	while (n--) {
 		if (process_vm_readv(ctx->peer, &page, 1, &page, 1, 0) != 4096)
 			return -errno;
+		if (*(volatile char *)ctx->mem != 2)
+			return -EIO;
 	}
 	return 0;
 }
