@@ -648,7 +648,7 @@ static int run_userfault(struct workload_ctx *ctx, long n)
 	while (n--) {
 		if (ioctl(ctx->fd[0], UFFDIO_COPY, &copy))
 			return -errno;
-		if (*(volatile char *)ctx->mem != 1)
+		if (asi_load(ctx->mem) != 1)
 			return -EIO;
 		madvise(ctx->mem, 4096, MADV_DONTNEED);
 	}
@@ -745,7 +745,7 @@ static int run_vm_readv(struct workload_ctx *ctx, long n)
 	while (n--) {
 		if (process_vm_readv(ctx->peer, &page, 1, &page, 1, 0) != 4096)
 			return -errno;
-		if (*(volatile char *)ctx->mem != 2)
+		if (asi_load(ctx->mem) != 2)
 			return -EIO;
 	}
 	return 0;
