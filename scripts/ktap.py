@@ -34,6 +34,18 @@ not kept is a failure, so that a result that got lost is not a test passed.
 >>> report.failed
 ['asi: three', 'cut: 1 of 2 results', 'crash (exit=139)']
 
+What was said before a result that failed is kept:
+
+>>> read('''
+... # 1..2
+... # # said of one
+... # ok 1 one
+... # # 17 of 16 pages
+... # not ok 2 two
+... not ok 1 selftests: asi: odd # exit=1
+... ''').remarks
+['# # 17 of 16 pages', '# not ok 2 two']
+
 >>> read('''
 ... [    2.5] WARNING: mm/asi_block.c:12 at flip+0x1/0x2, CPU#0: cat/7
 ... [    2.5] RIP: 0010:flip+0x1/0x2
@@ -58,6 +70,7 @@ import re
 from dataclasses import dataclass, field
 
 TIME = re.compile(r"\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
+REMARKS = 6                         # lines that are kept of what was said of a failure
 PLAN = re.compile(r"1\.\.(\d+)$")
 RESULT = re.compile(r"(not )?ok (\d+)(?: -)? ?([^#]*?)\s*(?:# *(.*))?$")
 SPLAT = re.compile(
@@ -84,14 +97,16 @@ class Report:
     failed: list = field(default_factory=list)     # one line each
     groups: list = field(default_factory=list)     # suites and programs that ended
     splat: list = field(default_factory=list)      # the first lines of the first
+    remarks: list = field(default_factory=list)    # on what failed: lines of the log
 
 
 def read(text):
     """The report of a console log."""
-    report, levels = Report(), {}
+    report, levels, said = Report(), {}, []
     lines = [TIME.sub("", line, count=1).rstrip()
              for line in text.replace("\r", "").splitlines()]
     for number, line in enumerate(lines):
+        said = said[-REMARKS:] + [line]
         if not report.splat and SPLAT.match(line.lstrip()):
             report.splat = lines[number:number + 8]
             report.failed.append(f"splat: {line.strip()}")
@@ -101,8 +116,11 @@ def read(text):
                 report.failed += end(levels, depth, "")
                 levels[depth] = Level()
             levels[depth].plan = int(PLAN.match(line)[1])
-        elif RESULT.match(line):
-            result(levels, depth, RESULT.match(line), report)
+        elif match := RESULT.match(line):
+            if match[1] and len(said) > 1:
+                report.remarks += said
+            said = []
+            result(levels, depth, match, report)
     report.failed += end(levels, 0, "")
     return report
 

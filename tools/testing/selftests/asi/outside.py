@@ -26,7 +26,8 @@ Of a CPU that is in the kernel the tables are walked that are loaded, unless the
 are unrestricted, as they may be there. It does not matter whose they are: those
 of a process, those that an idle CPU has kept, or those that kernel text is
 patched through. Only those of plant may map its secrets, and these no CPU has
-loaded any more once spin is ready. User mode and kernel are judged separately.
+loaded any more once spin is ready. User mode and kernel are judged separately. What was
+freed may be mapped in the kernel for the moment in which it is cleared for its next owner.
 
 spin runs KVM guests as well, if it can. The tables that the kernel has loaded when it
 handles an exit of one (01) may not even map what spin itself has in memory ("vmm").
@@ -66,6 +67,11 @@ KNOWN_GAPS = ["regs"]
 # With ASI on and marks ignored (asi_break=nomark), these may still come from
 # slabs, be in buffers, or have been moved to blocks, that were sensitive before.
 OBJECTS = {"msgq", "mqueue", "key", "tty", "moved", "collapse", "fragment"}
+
+# What the kernel may map for a moment, to clear it, and how often to look whether it was
+# for a moment.
+CLEARED = {"freed"}
+LOOKS_AGAIN = 50
 
 # Not in the direct map of the kernel's own address space either, with ASI or
 # without. What was a part of the kernel image and is free has a second mapping,
@@ -321,6 +327,7 @@ class Check:
         self.samples = Counter()    # of each mode: looks at a CPU in it
         self.cpus = Counter()       # the same, but CPUs
         self.unrestricted = 0   # CPUs in the kernel whose tables were not walked
+        self.cleared = 0        # frames that the kernel was seen to clear
         self.most_tables = 0
 
     def views(self):
@@ -349,10 +356,14 @@ class Check:
         secrets = {frame: kinds for frame, kinds in self.ram.secrets.items()
                    if self.ram.still_holds(frame)}
         planted = Counter(kind for kinds in secrets.values() for kind in kinds)
-        mapped = {}
-        for (mode, root, levels), (name, cpu) in views.items():
-            found, tables = self.tables.find(root, levels, secrets)
+        mapped, seen = {}, {}
+        for view in views:
+            seen[view], tables = self.tables.find(*view[1:], secrets)
             self.most_tables = max(self.most_tables, tables)
+        for (mode, root, levels), (name, cpu) in views.items():
+            found = seen[mode, root, levels]
+            if mode == "kernel" and self.options.expect == "clean":
+                found = self.stay(found, root, levels, secrets)
             for frame, address in found.items():
                 for kind in secrets[frame]:
                     mapped.setdefault((mode, kind), (address, frame, name, cpu))
@@ -364,6 +375,21 @@ class Check:
                 tally.mapped[mode] += (mode, kind) in mapped
                 if mode in self.judged(kind):
                     tally.alias = tally.alias or mapped.get((mode, kind))
+
+    def stay(self, found, root, levels, secrets):
+        """Without the frames that these tables map to clear them only."""
+        passing = {frame for frame in found if secrets[frame] <= CLEARED}
+        for _ in range(LOOKS_AGAIN):
+            if not passing:
+                break
+            self.monitor.execute("cont")
+            time.sleep(0.1)
+            self.monitor.execute("stop")
+            passing = self.tables.find(root, levels, passing)[0].keys()
+        stays = {frame: address for frame, address in found.items()
+                 if frame in passing or not secrets[frame] <= CLEARED}
+        self.cleared += len(found) - len(stays)
+        return stays
 
     def judged(self, kind):
         """The modes in which no tables may map it."""
@@ -396,6 +422,7 @@ class Check:
         for mode in self.modes:
             print(f"# {self.cpus[mode]} CPUs {MODES[mode]}")
         print(f"# {self.unrestricted} CPUs in the kernel, unrestricted")
+        print(f"# {self.cleared} frames seen while they were cleared")
         for name, count in sorted(self.roots.items()):
             print(f"# root {name}: {count} times")
         enough = all(self.samples[mode] >= self.options.kernel_samples
