@@ -70,7 +70,7 @@ import re
 from dataclasses import dataclass, field
 
 TIME = re.compile(r"\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
-REMARKS = 6                         # lines that are kept of what was said of a failure
+REMARKS = 20                        # lines that are kept of what was said of a failure
 PLAN = re.compile(r"1\.\.(\d+)$")
 RESULT = re.compile(r"(not )?ok (\d+)(?: -)? ?([^#]*?)\s*(?:# *(.*))?$")
 SPLAT = re.compile(

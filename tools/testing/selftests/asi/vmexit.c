@@ -6,7 +6,7 @@
  * L1D has to be flushed for guests (L1TF), it is then, but not by KVM. How often KVM does
  * so is shown with ASI off, too.
  *
- * The mutants vmexit-exits, vmexit-switches and vmexit-l1d show that all of this would be
+ * The mutants vmexit-exits, -switches, -window and -l1d show that all of this would be
  * noticed.
  */
 #include <stdlib.h>
@@ -57,6 +57,16 @@ GUEST_PROGRAM(hlt,
 	      "9: movb $0x20, %al; outb %al, $0x20; iretw\n"
 	      "8:");
 
+/* The kernel writes to its paravirtual clock, of which it says anew where that is. */
+GUEST_PROGRAM(clock, "xorl %edx, %edx; movl $0x4b564d01, %ecx\n"
+	      TIMES(1000, "movl $0x7001, %eax; wrmsr"));
+/* A guest of its own, which has but one instruction; that is an exit to here. */
+#define PAGE_DIR	0x3000
+#define VMCB		0x4000
+#define HSAVE		0x5000
+#define NESTED_CODE	0x6000
+GUEST_PROGRAM(nested, TIMES(1000, "movl $0x4000, %eax; vmload; vmrun; vmsave"));
+
 static const char * const counters[] = {
 	"asi_exit", "asi_switch", "asi_flush_control", "asi_flush_data", "asi_flush_cache"
 };
@@ -95,6 +105,7 @@ FIXTURE_VARIANT(vmexit) {
 	bool skips;		/* an instruction, which has to be read for that by KVM on
 				 * CPUs that do not say how long it is
 				 */
+	bool hypervisor;	/* it has guests */
 	double switches;	/* of each, between the two address spaces, at most */
 };
 
@@ -111,6 +122,47 @@ VARIANT(mmio, .exits = EXITS, .irqchip = true, .switches = 2);
 VARIANT(npf, .exits = EXITS, .anew = true, .switches = 0);
 /* The idle task runs, with registers of the guest saved. */
 VARIANT(hlt, .exits = 100, .irqchip = true, .skips = true, .switches = 0);
+VARIANT(clock, .exits = EXITS, .skips = true, .switches = 2);
+/* These are four. */
+VARIANT(nested, .exits = EXITS, .hypervisor = true, .switches = 8);
+
+/* Has the guest in protected mode, with paging, and a VMCB for one in real mode. */
+static int make_hypervisor(struct guest *guest, char *mem)
+{
+	/* The AMD64 Architecture Programmer's Manual, volume 2, appendix B */
+	static const struct {
+		unsigned int offset, value;
+	} vmcb[] = {
+		{ 0x00c, 1 << 18 }, { 0x010, 1 << 0 },		/* intercepts: CPUID, VMRUN */
+		{ 0x058, 1 },					/* ASID */
+		{ 0x410, 0x9b << 16 }, { 0x414, 0xffff },	/* CS */
+		{ 0x420, 0x93 << 16 }, { 0x424, 0xffff },	/* SS */
+		{ 0x4d0, 1 << 12 },				/* EFER: SVME */
+		{ 0x558, 1 << 4 },				/* CR0: ET */
+		{ 0x560, 0x400 }, { 0x568, 0xffff0ff0 },	/* DR7, DR6 */
+		{ 0x570, 2 }, { 0x578, NESTED_CODE },		/* RFLAGS, RIP */
+	};
+	struct {
+		struct kvm_msrs head;
+		struct kvm_msr_entry hsave;
+	} msrs = { .head.nmsrs = 1, .hsave = { .index = 0xc0010117, .data = HSAVE } };
+	struct kvm_sregs sregs;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(vmcb); i++)
+		memcpy(mem + VMCB + vmcb[i].offset, &vmcb[i].value, sizeof(vmcb[i].value));
+	memcpy(mem + NESTED_CODE, "\x0f\xa2", 2);
+	mem[PAGE_DIR] = (char)0x83;	/* 4 MiB */
+	if (ioctl(guest->vcpu, KVM_GET_SREGS, &sregs))
+		return -errno;
+	sregs.cr0 |= 1 | 1U << 31;
+	sregs.cr3 = PAGE_DIR;
+	sregs.cr4 |= 1 << 4;
+	sregs.efer |= 1 << 12;
+	if (ioctl(guest->vcpu, KVM_SET_SREGS, &sregs))
+		return -errno;
+	return ioctl(guest->vcpu, KVM_SET_MSRS, &msrs) == 1 ? 0 : -EINVAL;
+}
 
 FIXTURE_SETUP(vmexit)
 {
@@ -119,6 +171,8 @@ FIXTURE_SETUP(vmexit)
 	if (!asi_is_on() && !kvm_flushes_l1d())
 		SKIP(return, "ASI is off");
 	ASSERT_EQ(0, asi_pin_alone());
+	if (variant->hypervisor && !asi_cpu_has("svm"))
+		SKIP(return, "guests have guests with SVM only, here");
 	if (!guest_is_executed())
 		SKIP(return, "real mode is emulated, from memory of the VMM");
 	self->mem = asi_fresh(SIZE);
@@ -130,6 +184,8 @@ FIXTURE_SETUP(vmexit)
 	if (self->guest.kvm < 0)
 		SKIP(return, "no KVM");
 	ASSERT_EQ(0, ret);
+	if (variant->hypervisor)
+		ASSERT_EQ(0, make_hypervisor(&self->guest, self->mem));
 }
 
 FIXTURE_TEARDOWN(vmexit)
@@ -182,6 +238,8 @@ TEST_F_TIMEOUT(vmexit, costs, 120)
 				least[k] = grown;
 		}
 	}
+	if (variant->hypervisor)
+		EXPECT_EQ(0x72, self->mem[VMCB + 0x70]);	/* CPUID */
 	for (k = 0; k < COUNTED; k++)
 		each[k] = (double)least[k] / runs / variant->exits;
 	TH_LOG("an exit costs %.3f transitions, %.3f switches, %.3f control and %.3f data flushes",

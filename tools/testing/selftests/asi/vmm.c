@@ -25,6 +25,9 @@
 #define INITRAMFS	(128UL << 20)
 #define E820_TYPE_RAM	1
 
+#define TRACING		"/sys/kernel/tracing/"
+#define SHOWN		16
+
 #define COM1		0x3f8
 #define COM1_IRQ	4
 
@@ -229,6 +232,20 @@ static int protected_mode(struct guest *guest)
 	return 0;
 }
 
+/* What has made the first of the transitions that the trace still has. */
+static void show_causes(void)
+{
+	FILE *trace = fopen(TRACING "trace", "re");
+	char line[256];
+	int shown = 0;
+
+	while (trace && shown < SHOWN && fgets(line, sizeof(line), trace))
+		if (*line != '#' && ++shown)
+			ksft_print_msg("%s", line);
+	if (trace)
+		fclose(trace);
+}
+
 int main(int argc, char **argv)
 {
 	long exits, switches, controls;
@@ -251,6 +268,8 @@ int main(int argc, char **argv)
 	machine.vm = guest.vm;
 
 	ksft_set_plan(3);
+	asi_write(TRACING "trace", "\n");
+	asi_write(TRACING "events/asi/asi_exit/enable", "1");
 	exits = asi_counter("asi_exit");
 	switches = asi_counter("asi_switch");
 	controls = asi_counter("asi_flush_control");
@@ -273,6 +292,7 @@ int main(int argc, char **argv)
 	exits = asi_counter("asi_exit") - exits;
 	switches = asi_counter("asi_switch") - switches;
 	controls = asi_counter("asi_flush_control") - controls;
+	asi_write(TRACING "events/asi/asi_exit/enable", "0");
 	ksft_print_msg("exit reason %d after %lu exits to user mode, %lu of them for ports\n",
 		       guest.run->exit_reason, nr, ports);
 	ksft_print_msg("%ld transitions, %ld switches, %ld control flushes\n",
@@ -286,6 +306,8 @@ int main(int argc, char **argv)
 		ksft_test_result(machine.asi, "it runs with ASI\n");
 	else
 		ksft_test_result_skip("ASI is off\n");
+	if (exits >= (long)nr / 10)
+		show_causes();
 	if (asi_is_on())
 		ksft_test_result(exits < (long)nr / 10, "few exits are transitions\n");
 	else
