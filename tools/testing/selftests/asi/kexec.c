@@ -6,11 +6,16 @@
  * machine_kexec() does not call asi_exit() gets away with it, as long as nothing
  * that it touches from there on is sensitive.
  *
- * Usage: kexec KERNEL RAMDISK COMMAND-LINE
+ * With --crash it leaves a few secrets only, tells the other kernel where they are
+ * (see vmcore.c), and waits for an NMI that makes this one panic.
+ *
+ * Usage: kexec [--crash] KERNEL RAMDISK COMMAND-LINE
  */
+#include <linux/kexec.h>
 #include <linux/reboot.h>
 
 #include "asi.h"
+#include "frames.h"
 #include "load.h"
 #include "pattern.h"
 
@@ -57,40 +62,71 @@ static bool leave_secrets(void)
 	return true;
 }
 
+/* Fills some pages, and adds where they are to the command line; whether it could. */
+static bool name_secrets(char *words, size_t size)
+{
+	char *mem = asi_fresh(VMCORE_PAGES * FRAME_SIZE);
+	const char *between = " asi_planted=";
+	size_t len = strlen(words);
+	int i;
+
+	if (!mem || mlock(mem, VMCORE_PAGES * FRAME_SIZE))
+		return false;
+	pattern_fill(mem, VMCORE_PAGES * FRAME_SIZE, &pattern, 0);
+	for (i = 0; i < VMCORE_PAGES && len < size; i++, between = ",")
+		len += snprintf(words + len, size - len, "%s%#lx", between,
+				frame_of(mem + i * FRAME_SIZE));
+	return len < size;
+}
+
 int main(int argc, char **argv)
 {
 	struct load load = { .cpus = sysconf(_SC_NPROCESSORS_ONLN) };
+	bool crash = argc > 1 && !strcmp(argv[1], "--crash");
+	static char words[2048];
 	int kernel, ramdisk;
 
-	if (argc != 4) {
-		fprintf(stderr, "usage: kexec KERNEL RAMDISK COMMAND-LINE\n");
+	argv += crash;
+	if (argc - crash != 4 || strlen(argv[3]) >= sizeof(words)) {
+		fprintf(stderr, "usage: kexec [--crash] KERNEL RAMDISK COMMAND-LINE\n");
 		return 2;
 	}
+	strcpy(words, argv[3]);
 	kernel = copy(argv[1]);
 	ramdisk = copy(argv[2]);
 	if (kernel < 0 || ramdisk < 0) {
 		perror("kexec: copy");
 		return 1;
 	}
-	if (syscall(SYS_kexec_file_load, kernel, ramdisk, strlen(argv[3]) + 1,
-		    argv[3], 0)) {
-		perror("kexec: load");
-		return 1;
-	}
-	if (!leave_secrets()) {
+	if (crash && !name_secrets(words, sizeof(words))) {
 		perror("kexec: secrets");
 		return 1;
 	}
-	printf("kexec: %s\n", argv[3]);
+	if (syscall(SYS_kexec_file_load, kernel, ramdisk, strlen(words) + 1, words,
+		    crash ? KEXEC_FILE_ON_CRASH : 0)) {
+		perror("kexec: load");
+		return 1;
+	}
+	if (!crash && !leave_secrets()) {
+		perror("kexec: secrets");
+		return 1;
+	}
+	printf("kexec: %s\n", words);
 	fflush(stdout);
 	if (!load_start(&load)) {
 		perror("kexec: mmap");
 		return 1;
 	}
 	usleep(500000);
-	syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
-		LINUX_REBOOT_CMD_KEXEC, NULL);
-	perror("kexec: reboot");
+	if (crash) {
+		printf("kexec: to be interrupted\n");
+		fflush(stdout);
+		sleep(60);
+	} else {
+		syscall(SYS_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+			LINUX_REBOOT_CMD_KEXEC, NULL);
+		perror("kexec: reboot");
+	}
 	load_stop(&load);
 	return 1;
 }

@@ -41,6 +41,9 @@ struct pattern {
 	.nonce = 1,						\
 }
 
+/* How many pages of that kexec leaves to the kernel that takes over after a crash. */
+#define VMCORE_PAGES	16
+
 /* A pattern that nobody else has used. */
 static inline struct pattern pattern_random(void)
 {
