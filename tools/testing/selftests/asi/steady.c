@@ -64,6 +64,7 @@ FIXTURE_VARIANT_ADD(steady, anon_fault) { .name = "anon_fault" };
 FIXTURE_VARIANT_ADD(steady, huge_fault) { .name = "huge_fault" };
 FIXTURE_VARIANT_ADD(steady, file_fault) { .name = "file_fault" };
 FIXTURE_VARIANT_ADD(steady, cow_fault) { .name = "cow_fault" };
+FIXTURE_VARIANT_ADD(steady, guest_memfd_fault) { .name = "guest_memfd_fault" };
 FIXTURE_VARIANT_ADD(steady, userfault_copy) { .name = "userfault_copy" };
 FIXTURE_VARIANT_ADD(steady, mprotect) { .name = "mprotect" };
 FIXTURE_VARIANT_ADD(steady, brk_64k) { .name = "brk_64k" };

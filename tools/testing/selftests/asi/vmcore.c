@@ -19,13 +19,13 @@ struct pattern pattern = PATTERN_KNOWN;
 
 FIXTURE(vmcore)
 {
-	Elf64_Phdr parts[MOST_PARTS];
+	struct elf64_phdr parts[MOST_PARTS];
 	int fd, nr;
 };
 
 FIXTURE_SETUP(vmcore)
 {
-	Elf64_Ehdr head;
+	struct elf64_hdr head;
 	ssize_t len;
 
 	self->fd = open("/proc/vmcore", O_RDONLY | O_CLOEXEC);
@@ -36,7 +36,7 @@ FIXTURE_SETUP(vmcore)
 	ASSERT_EQ(0, memcmp(head.e_ident, ELFMAG, SELFMAG));
 	self->nr = head.e_phnum;
 	ASSERT_GE(MOST_PARTS, self->nr);
-	len = self->nr * sizeof(Elf64_Phdr);
+	len = self->nr * sizeof(struct elf64_phdr);
 	ASSERT_EQ(len, pread(self->fd, self->parts, len, head.e_phoff));
 }
 
@@ -46,7 +46,8 @@ FIXTURE_TEARDOWN(vmcore)
 }
 
 /* Reads a frame of the kernel that has crashed; whether that is in the dump. */
-static bool read_frame(int fd, const Elf64_Phdr *part, int nr, unsigned long pfn, void *page)
+static bool read_frame(int fd, const struct elf64_phdr *part, int nr, unsigned long pfn,
+		       void *page)
 {
 	unsigned long address = pfn * FRAME_SIZE;
 

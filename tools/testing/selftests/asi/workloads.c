@@ -20,7 +20,9 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <linux/falloc.h>
 #include <linux/futex.h>
+#include <linux/kvm.h>
 #include <linux/userfaultfd.h>
 #include <time.h>
 
@@ -619,6 +621,37 @@ static int run_cow_fault(struct workload_ctx *ctx, long n)
 	return 0;
 }
 
+/* Memory for a guest that user mode may map, and that is taken away each time. */
+static int setup_guest_memfd(struct workload_ctx *ctx)
+{
+	struct kvm_create_guest_memfd memfd = {
+		.size = 4096,
+		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
+	};
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm;
+
+	vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
+	if (vm < 0)
+		return -errno;
+	ctx->fd[0] = ioctl(vm, KVM_CREATE_GUEST_MEMFD, &memfd);
+	if (ctx->fd[0] < 0)
+		return -errno;
+	ctx->mem = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ctx->fd[0], 0);
+	return ctx->mem == MAP_FAILED ? -errno : 0;
+}
+
+static int run_guest_memfd(struct workload_ctx *ctx, long n)
+{
+	while (n--) {
+		if (asi_load(ctx->mem))
+			return -EIO;
+		asi_store(ctx->mem, 1);
+		if (fallocate(ctx->fd[0], FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, 0, 4096))
+			return -errno;
+	}
+	return 0;
+}
+
 /* Memory that is filled by userfaultfd, from the other page. */
 static int setup_userfault(struct workload_ctx *ctx)
 {
@@ -817,6 +850,7 @@ const struct workload workloads[] = {
 	{ "huge_fault", FEW, true, NULL, run_huge_fault },
 	{ "file_fault", MANY, true, setup_tmpfs, run_file_fault },
 	{ "cow_fault", MANY, true, setup_tmpfs, run_cow_fault },
+	{ "guest_memfd_fault", MANY, true, setup_guest_memfd, run_guest_memfd },
 	{ "userfault_copy", MANY, true, setup_userfault, run_userfault },
 	{ "mprotect", MANY, true, setup_page, run_mprotect },
 	{ "brk_64k", MANY, true, NULL, run_brk },
