@@ -591,6 +591,26 @@ noinstr void __asi_leave_guest(void)
 }
 EXPORT_SYMBOL_FOR_KVM(__asi_leave_guest);
 
+/**
+ * asi_want_process - memory of the process is about to be looked at, for its guest
+ *
+ * After a VM exit the address space for guests is loaded still, which does not have it. A
+ * fault would change that as well; but a window that is open before, and closed after, is
+ * flushed for in the unrestricted root, too.
+ *
+ * Context: any but NMI. An exit that comes in between is no harm.
+ */
+void asi_want_process(void)
+{
+	unsigned long flags;
+
+	raw_local_irq_save(flags);
+	if (asi_loaded_root() == ASI_ROOT_GUEST)
+		asi_leave_guest_root();
+	raw_local_irq_restore(flags);
+}
+EXPORT_SYMBOL_FOR_KVM(asi_want_process);
+
 /*
  * Which translations to flush later. Without PCID every write to CR3 flushes
  * all there is, so nothing is ever left.

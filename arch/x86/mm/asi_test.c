@@ -1547,6 +1547,23 @@ static void open_in_interrupt(struct irq_work *work)
 		kunmap_window(window);
 }
 
+/* What is not cached has no second mapping that is. */
+static void test_window_type(struct kunit *test)
+{
+	struct page *page;
+	void *window;
+
+	skip_unless_on(test);
+	page = begin_windows(test);
+	KUNIT_ASSERT_EQ(test, set_pages_array_wc(&page, 1), 0);
+	KUNIT_EXPECT_NULL(test, open_window(page));
+	KUNIT_ASSERT_EQ(test, set_pages_array_wb(&page, 1), 0);
+	window = open_window(page);
+	KUNIT_EXPECT_NOT_NULL(test, window);
+	kunmap_window(window ?: page_address(page));
+	end_windows(page);
+}
+
 /* This CPU maps the page, at an address where no other has anything. */
 static void test_window(struct kunit *test)
 {
@@ -2901,6 +2918,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_kernel_half_shared),
 	KUNIT_CASE(test_local),
 	KUNIT_CASE(test_window),
+	KUNIT_CASE(test_window_type),
 	KUNIT_CASE(test_window_is_flushed),
 	KUNIT_CASE(test_window_is_flushed_broken),
 	KUNIT_CASE(test_window_taints),

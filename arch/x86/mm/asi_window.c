@@ -42,6 +42,7 @@
 #include <linux/vmstat.h>
 
 #include <asm/asi.h>
+#include <asm/memtype.h>
 #include <asm/pgalloc.h>
 #include <asm/pgtable.h>
 #include <asm/setup.h>
@@ -106,6 +107,15 @@ void asi_window_switch(const struct task_struct *next)
 		window_drop(this_cpu_ptr(&asi_windows));
 }
 
+/*
+ * The mapping in the direct map may be uncached, or of another type than usual, which is in
+ * the flags of the page then (see memtype.c). All mappings have to be of the same.
+ */
+static __always_inline bool has_other_type(const struct page *page)
+{
+	return READ_ONCE(page->flags.f) & (1UL << PG_arch_1 | 1UL << PG_arch_2);
+}
+
 /* Is there something in it that current must not see, and that has to be flushed? */
 static __always_inline bool window_taints(const pte_t *pte)
 {
@@ -123,9 +133,9 @@ static __always_inline bool window_taints(const pte_t *pte)
  * asi_window_open - map a page for the kernel's work for current
  * @page: whose content is for current to read, or that is being filled for it
  *
- * See kmap_window(). The mapping is an ordinary one: not for pages that have other
- * attributes in the direct map, or have been taken out of it. It is made without a look
- * at whether the page is sensitive, as what is copied to and from user mode is.
+ * See kmap_window(). The mapping is an ordinary one: not for pages that have been taken
+ * out of the direct map. It is made without a look at whether the page is sensitive, as
+ * what is copied to and from user mode is.
  *
  * Context: any. There are windows for tasks, not for who interrupts them. Preemption is
  * off while there is one.
@@ -139,7 +149,8 @@ void *asi_window_open(const struct page *page)
 	unsigned int exits;
 	int nr;
 
-	if (!current->mm || !in_task() || asi_broken(ASI_BREAK_NOWINDOW) || asi_has_exited())
+	if (!current->mm || !in_task() || asi_broken(ASI_BREAK_NOWINDOW) || asi_has_exited() ||
+	    has_other_type(page))
 		return page_address(page);
 
 	preempt_disable();
@@ -243,6 +254,12 @@ static int __init asi_window_init(void)
 
 	if (!asi_enabled())
 		return 0;
+
+	/* The flags of pages do not say of which type they are. */
+	if (!pat_enabled()) {
+		pr_info("no windows without PAT\n");
+		return 0;
+	}
 
 	window_flags = pte_val(pfn_pte(0, __pgprot(pgprot_val(PAGE_KERNEL) & ~_PAGE_GLOBAL)));
 	asi_window_base = ASI_WINDOW_START;

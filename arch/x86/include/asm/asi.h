@@ -260,6 +260,7 @@ u16 __asi_nmi_enter(void);
 void __asi_nmi_exit(u16 found);
 void __asi_enter_guest(void);
 void __asi_leave_guest(void);
+void asi_want_process(void);
 void __asi_flush_always(void);
 void __asi_check_user_entry(void);
 void __asi_trace_enter(void);
@@ -514,6 +515,7 @@ static __always_inline u16 asi_nmi_enter(void) { return 0; }
 static __always_inline void asi_nmi_exit(u16 found) { }
 static __always_inline void asi_enter_guest(void) { }
 static __always_inline void asi_leave_guest(void) { }
+static inline void asi_want_process(void) { }
 static inline unsigned long asi_host_cr3(unsigned long cr3) { return cr3; }
 static inline bool asi_has_guest_root(void) { return false; }
 static inline void asi_switch_taints(const struct mm_struct *next) { }

@@ -69,6 +69,7 @@ FIXTURE_VARIANT_ADD(steady, userfault_copy) { .name = "userfault_copy" };
 FIXTURE_VARIANT_ADD(steady, mprotect) { .name = "mprotect" };
 FIXTURE_VARIANT_ADD(steady, brk_64k) { .name = "brk_64k" };
 FIXTURE_VARIANT_ADD(steady, process_vm_readv) { .name = "process_vm_readv" };
+FIXTURE_VARIANT_ADD(steady, ptrace_peek_poke) { .name = "ptrace_peek_poke" };
 FIXTURE_VARIANT_ADD(steady, fork_exit) { .name = "fork_exit" };
 
 FIXTURE_SETUP(steady)

@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -784,6 +785,28 @@ static int run_vm_readv(struct workload_ctx *ctx, long n)
 	return 0;
 }
 
+/* The same page, as a debugger looks at it, and writes there. */
+static int setup_ptrace(struct workload_ctx *ctx)
+{
+	return setup_vm_readv(ctx) ?: check(ptrace(PTRACE_SEIZE, ctx->peer, 0, 0)) ?:
+	       check(ptrace(PTRACE_INTERRUPT, ctx->peer, 0, 0)) ?:
+	       check(waitpid(ctx->peer, NULL, 0));
+}
+
+static int run_ptrace(struct workload_ctx *ctx, long n)
+{
+	long word;
+
+	while (n--) {
+		errno = 0;
+		word = ptrace(PTRACE_PEEKDATA, ctx->peer, ctx->mem, 0);
+		if (errno || (word & 0xff) != 2 ||
+		    ptrace(PTRACE_POKEDATA, ctx->peer, ctx->mem, word))
+			return errno ? -errno : -EIO;
+	}
+	return 0;
+}
+
 /* The program that is run fails at once, for want of a known option. */
 static int run_exec(struct workload_ctx *ctx, long n)
 {
@@ -855,6 +878,7 @@ const struct workload workloads[] = {
 	{ "mprotect", MANY, true, setup_page, run_mprotect },
 	{ "brk_64k", MANY, true, NULL, run_brk },
 	{ "process_vm_readv", MANY, true, setup_vm_readv, run_vm_readv },
+	{ "ptrace_peek_poke", MANY, true, setup_ptrace, run_ptrace },
 	{ "fork_exit", FEW, true, NULL, run_fork },
 	{ "fork_exec", FEW, false, NULL, run_exec },
 	{ }
