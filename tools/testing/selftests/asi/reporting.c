@@ -11,7 +11,7 @@
 #define PROBE		"asi_report"
 #define LEN		(64UL << 20)
 #define SECONDS		20
-#define ROUNDS		8
+#define ROUNDS		3
 
 /* How often pages have been reported since the probe is there. */
 static long reports(void)
