@@ -106,6 +106,13 @@ static inline long asi_flushes_read(void)
 	return asi_counter_read("asi_flush_control") + asi_counter_read("asi_flush_data");
 }
 
+static inline bool asi_is_booted_with(const char *word)
+{
+	char words[4096];
+
+	return asi_slurp("/proc/cmdline", words, sizeof(words)) > 0 && strstr(words, word);
+}
+
 /* Whether this kernel has ASI at all, on or off. */
 static inline bool asi_is_built(void)
 {

@@ -11,14 +11,6 @@
 #define NOTHING		0.001
 #define TRIES		5
 
-/* Then each page that is freed is overwritten, by its address in the direct map. */
-static bool is_booted_with(const char *word)
-{
-	char words[4096];
-
-	return asi_slurp("/proc/cmdline", words, sizeof(words)) > 0 && strstr(words, word);
-}
-
 FIXTURE(steady)
 {
 	const struct workload *workload;
@@ -97,9 +89,9 @@ TEST_F_TIMEOUT(steady, makes_no_transition, 120)
 	if (ret == -ENOENT || ret == -ENODEV)
 		SKIP(return, "not here");
 	ASSERT_EQ(0, ret);
-	if (cost.exits >= NOTHING && is_booted_with("page_poison=1"))
+	if (cost.exits >= NOTHING && asi_is_booted_with("page_poison=1"))
 		SKIP(return, "free pages are overwritten");
-	if (!strcmp(variant->name, "direct_read_ext4") && is_booted_with("swiotlb=force"))
+	if (!strcmp(variant->name, "direct_read_ext4") && asi_is_booted_with("swiotlb=force"))
 		SKIP(return, "what is read is copied from bounce buffers");
 	EXPECT_GT(NOTHING, cost.exits)
 		TH_LOG("%s makes %.4f transitions an operation",
