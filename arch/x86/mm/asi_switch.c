@@ -598,9 +598,12 @@ EXPORT_SYMBOL_FOR_KVM(__asi_leave_guest);
  * fault would change that as well; but a window that is open before, and closed after, is
  * flushed for in the unrestricted root, too.
  *
- * Context: any but NMI. An exit that comes in between is no harm.
+ * Nothing that is traced may come between the look at the root and the change of it: it
+ * could exit. NMIs put back what they find.
+ *
+ * Context: any but NMI. An exit between this and the access is no harm.
  */
-void asi_want_process(void)
+noinstr void asi_want_process(void)
 {
 	unsigned long flags;
 

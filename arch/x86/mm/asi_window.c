@@ -109,7 +109,8 @@ void asi_window_switch(const struct task_struct *next)
 
 /*
  * The mapping in the direct map may be uncached, or of another type than usual, which is in
- * the flags of the page then (see memtype.c). All mappings have to be of the same.
+ * the flags of the page then (see memtype.c). All mappings have to be of the same. Who
+ * changes the type of a page has it alone: it has no window that is open meanwhile.
  */
 static __always_inline bool has_other_type(const struct page *page)
 {
