@@ -4,10 +4,11 @@
  * a guest finds its memory as it has left it, whatever happens to the memory, the vCPUs
  * and the CPUs while it runs; and that it can be killed at any time.
  *
- * QEMU 7.2 delivers an interrupt that VMRUN has injected once more, whatever the interrupt
- * flag, if another thread asks for the CPU's attention before the guest exits. With one
- * thread for all CPUs (-accel tcg,thread=single) that is rare; otherwise guests that
- * interrupt each other hang now and then, with ASI off as well.
+ * Under QEMU 7.2 guests that interrupt each other hang now and then, with ASI off as well:
+ * it delivers an interrupt that VMRUN has injected once more, whatever the interrupt flag,
+ * if another thread asks for the CPU's attention before the guest exits; and VMRUN does not
+ * load the interrupt shadow, so that an interrupt comes between STI and HLT. The guest here
+ * is written so that it does not mind.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -43,7 +44,10 @@
 #define MAY_GO		MiB
 #define WRONG		0x11		/* the port that says so */
 
-/* What the other has set, from DS of base 0, tells that its APIC is enabled. */
+/*
+ * What the other has set, from DS of base 0, tells that its APIC is enabled, and then
+ * what round it is in: an interrupt only ends a HLT, and one too many changes nothing.
+ */
 GUEST_PROGRAM(ipi,
 	      "cli\n"
 	      "movw $(0x1000 + 9f - guest_ipi), 0x100\n"
@@ -58,24 +62,38 @@ GUEST_PROGRAM(ipi,
 	      "testw %bp, %bp\n"
 	      "jnz 4f\n"
 	      "3: call 5f\n"
-	      "sti; hlt; cli\n"
+	      "call 6f\n"
 	      "decw %si\n"
 	      "jnz 3b\n"
 	      "jmp 8f\n"
-	      "4: sti; hlt; cli\n"
+	      "4: call 6f\n"
 	      "call 5f\n"
 	      "decw %si\n"
 	      "jnz 4b\n"
 	      "jmp 8f\n"
-	      /* Vector 64 for the other */
-	      "5: movw %di, %ax; shll $24, %eax\n"
+	      /* The round, and vector 64, for the other */
+	      "5: movw %si, %ax; movb %al, 0x3010(%di)\n"
+	      "movw %di, %ax; shll $24, %eax\n"
 	      "movl $0xfee00310, %ebx\n"
 	      "addr32 movl %eax, (%ebx)\n"
 	      "movl $0xfee00300, %ebx\n"
 	      "addr32 movl $0x4040, (%ebx)\n"
 	      "ret\n"
-	      "9: movl $0xfee000b0, %ebx\n"
+	      /* Halts until the round begins */
+	      "6: movw %si, %ax; cmpb %al, 0x3010(%bp)\n"
+	      "je 7f\n"
+	      "sti\n"
+	      "10: hlt\n"
+	      "cli; jmp 6b\n"
+	      "7: ret\n"
+	      /* Not to halt if it comes between STI and HLT */
+	      "9: pushl %ebx\n"
+	      "addr32 cmpw $(0x1000 + 10b - guest_ipi), 4(%esp)\n"
+	      "jne 11f\n"
+	      "addr32 incw 4(%esp)\n"
+	      "11: movl $0xfee000b0, %ebx\n"
 	      "addr32 movl $0, (%ebx)\n"
+	      "popl %ebx\n"
 	      "iretw\n"
 	      "8:");
 
