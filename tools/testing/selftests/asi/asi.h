@@ -50,16 +50,22 @@ static inline ssize_t asi_slurp(const char *path, char *buf, size_t size)
 	return len;
 }
 
-/* How much memory there is for the asking, in bytes. */
-static inline size_t asi_available(void)
+/* A field of /proc/meminfo, as "MemFree:", in bytes; 0 if there is none. */
+static inline size_t asi_meminfo(const char *field)
 {
 	static char buf[8192];
 	char *line;
 
 	if (asi_slurp("/proc/meminfo", buf, sizeof(buf)) < 0)
 		return 0;
-	line = strstr(buf, "MemAvailable:");
-	return line ? strtoul(line + 13, NULL, 10) << 10 : 0;
+	line = strstr(buf, field);
+	return line ? strtoul(line + strlen(field), NULL, 10) << 10 : 0;
+}
+
+/* How much memory there is for the asking, in bytes. */
+static inline size_t asi_available(void)
+{
+	return asi_meminfo("MemAvailable:");
 }
 
 /* Writes a string to a control file; returns 0 or a negative error. */

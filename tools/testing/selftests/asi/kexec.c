@@ -46,15 +46,9 @@ struct pattern pattern = PATTERN_KNOWN;
 /* Fills a good half of the memory that there is; whether it could. */
 static bool leave_secrets(void)
 {
-	static char buf[8192];
-	char *line, *mem;
-	size_t len;
+	size_t len = asi_available() / 8 * 5;
+	char *mem = asi_fresh(len);
 
-	if (asi_slurp("/proc/meminfo", buf, sizeof(buf)) < 0)
-		return false;
-	line = strstr(buf, "MemAvailable:");
-	len = line ? (strtoul(line + 13, NULL, 10) << 10) / 8 * 5 : 0;
-	mem = asi_fresh(len);
 	if (!mem)
 		return false;
 	madvise(mem, len, MADV_HUGEPAGE);

@@ -941,17 +941,6 @@ static double ipis(void)
 	return sum;
 }
 
-static double free_kib(void)
-{
-	char buf[8192];
-	long kib;
-
-	if (asi_slurp("/proc/meminfo", buf, sizeof(buf)) < 0 ||
-	    sscanf(buf, "MemTotal: %*d kB MemFree: %ld", &kib) != 1)
-		return 0;
-	return kib;
-}
-
 bool workload_beside;
 
 static void *run_beside(void *running)
@@ -977,7 +966,7 @@ static int measure(const struct workload *workload, long ops, int tries,
 			usleep(100);
 	}
 	asi_pin_last();
-	cost->kib = free_kib();
+	cost->kib = asi_meminfo("MemFree:") >> 10;
 	ret = workload->setup ? workload->setup(&ctx) : 0;
 	if (!ret)
 		ret = workload->run(&ctx, ops / 10 + 1);
@@ -986,7 +975,7 @@ static int measure(const struct workload *workload, long ops, int tries,
 	cost->exits = 1e18;
 	cost->flushes = 1e18;
 	cost->ns = 1e18;
-	cost->kib -= free_kib();
+	cost->kib -= asi_meminfo("MemFree:") >> 10;
 	while (!ret && tries--) {
 		long exits = asi_counter("asi_exit"), flushes = asi_flushes_read();
 		double sent = ipis(), idle = idle_ns(), ns = now_ns();
