@@ -760,6 +760,16 @@ static void be_read(struct workload_ctx *ctx)
 		pause();
 }
 
+/* Opens a file that tells something of the peer. */
+static int open_of_peer(struct workload_ctx *ctx, int nr, const char *what, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", ctx->peer, what);
+	ctx->fd[nr] = open(path, flags);
+	return check(ctx->fd[nr]);
+}
+
 /* A page of another process, at an address that both have. */
 static int setup_vm_readv(struct workload_ctx *ctx)
 {
@@ -807,6 +817,74 @@ static int run_ptrace(struct workload_ctx *ctx, long n)
 	return 0;
 }
 
+/* The same page in a file of /proc, which is read and written. */
+static int setup_proc_mem(struct workload_ctx *ctx)
+{
+	return setup_vm_readv(ctx) ?: open_of_peer(ctx, 2, "mem", O_RDWR);
+}
+
+static int run_proc_mem(struct workload_ctx *ctx, long n)
+{
+	off_t there = (off_t)ctx->mem;
+
+	while (n--) {
+		if (pread(ctx->fd[2], ctx->mem, 4096, there) != 4096 ||
+		    pwrite(ctx->fd[2], ctx->mem, 4096, there) != 4096)
+			return -errno;
+		if (asi_load(ctx->mem) != 2)
+			return -EIO;
+	}
+	return 0;
+}
+
+/* What ps and top show of it: arguments, and environment */
+static int setup_proc_args(struct workload_ctx *ctx)
+{
+	return setup_vm_readv(ctx) ?: open_of_peer(ctx, 2, "cmdline", O_RDONLY) ?:
+	       open_of_peer(ctx, 3, "environ", O_RDONLY);
+}
+
+static int run_proc_args(struct workload_ctx *ctx, long n)
+{
+	while (n--) {
+		if (pread(ctx->fd[2], ctx->mem, 4096, 0) <= 0 ||
+		    pread(ctx->fd[3], ctx->mem, 4096, 0) <= 0)
+			return errno ? -errno : -EIO;
+	}
+	return 0;
+}
+
+/* Where the arguments end, which a process may let them overflow to call itself something */
+static char *end_of_args;
+
+static void be_titled(struct workload_ctx *ctx)
+{
+	*end_of_args = '!';
+	be_read(ctx);
+}
+
+static int setup_proc_title(struct workload_ctx *ctx)
+{
+	char ready;
+	int ret;
+
+	ret = setup_page(ctx) ?: check(pipe(ctx->fd)) ?: start_peer(ctx, be_titled);
+	if (ret)
+		return ret;
+	return read(ctx->fd[0], &ready, 1) == 1 ? open_of_peer(ctx, 2, "cmdline", O_RDONLY) : -EIO;
+}
+
+static int run_proc_title(struct workload_ctx *ctx, long n)
+{
+	while (n--) {
+		ssize_t len = pread(ctx->fd[2], ctx->mem, 4096, 0);
+
+		if (len <= 0 || !memchr(ctx->mem, '!', len))
+			return -EIO;
+	}
+	return 0;
+}
+
 /* The program that is run fails at once, for want of a known option. */
 static int run_exec(struct workload_ctx *ctx, long n)
 {
@@ -832,6 +910,7 @@ static __attribute__((constructor(101))) void exec_nothing(int argc, char **argv
 {
 	if (argc == 1 && !strcmp(argv[0], "asi-nothing"))
 		_exit(0);
+	end_of_args = argv[argc - 1] + strlen(argv[argc - 1]);
 }
 
 const struct workload workloads[] = {
@@ -879,6 +958,9 @@ const struct workload workloads[] = {
 	{ "brk_64k", MANY, true, NULL, run_brk },
 	{ "process_vm_readv", MANY, true, setup_vm_readv, run_vm_readv },
 	{ "ptrace_peek_poke", MANY, true, setup_ptrace, run_ptrace },
+	{ "proc_mem", MANY, true, setup_proc_mem, run_proc_mem },
+	{ "proc_args", MANY, true, setup_proc_args, run_proc_args },
+	{ "proc_title", MANY, true, setup_proc_title, run_proc_title },
 	{ "fork_exit", FEW, true, NULL, run_fork },
 	{ "fork_exec", FEW, false, NULL, run_exec },
 	{ }
