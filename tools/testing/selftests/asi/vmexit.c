@@ -67,6 +67,12 @@ GUEST_PROGRAM(clock, "xorl %edx, %edx; movl $0x4b564d01, %ecx\n"
 #define NESTED_CODE	0x6000
 GUEST_PROGRAM(nested, TIMES(1000, "movl $0x4000, %eax; vmload; vmrun; vmsave"));
 
+/* KVM looks for events in memory that it shares with a guest of Xen, before each entry. */
+#define SHARED_INFO	0x5000
+#define VCPU_INFO	0x6000
+#define RUNSTATE	0x7000
+GUEST_PROGRAM(xen, TIMES(1000, "cpuid"));
+
 static const char * const counters[] = {
 	"asi_exit", "asi_switch", "asi_flush_control", "asi_flush_data", "asi_flush_cache"
 };
@@ -106,6 +112,7 @@ FIXTURE_VARIANT(vmexit) {
 				 * CPUs that do not say how long it is
 				 */
 	bool hypervisor;	/* it has guests */
+	bool xen;		/* it finds an interface like that of Xen */
 	double switches;	/* of each, between the two address spaces, at most */
 };
 
@@ -125,6 +132,7 @@ VARIANT(hlt, .exits = 100, .irqchip = true, .skips = true, .switches = 0);
 VARIANT(clock, .exits = EXITS, .skips = true, .switches = 2);
 /* These are four. */
 VARIANT(nested, .exits = EXITS, .hypervisor = true, .switches = 8);
+VARIANT(xen, .exits = EXITS, .irqchip = true, .skips = true, .xen = true, .switches = 2);
 
 /* Has the guest in protected mode, with paging, and a VMCB for one in real mode. */
 static int make_hypervisor(struct guest *guest, char *mem)
@@ -164,6 +172,34 @@ static int make_hypervisor(struct guest *guest, char *mem)
 	return ioctl(guest->vcpu, KVM_SET_MSRS, &msrs) == 1 ? 0 : -EINVAL;
 }
 
+static int make_xen(struct guest *guest)
+{
+	struct kvm_xen_hvm_config config = {
+		.flags = KVM_XEN_HVM_CONFIG_INTERCEPT_HCALL,
+		.msr = 0x40000000,
+	};
+	struct kvm_xen_hvm_attr shared = {
+		.type = KVM_XEN_ATTR_TYPE_SHARED_INFO,
+		.u.shared_info.gfn = SHARED_INFO / 0x1000,
+	}, vector = {
+		.type = KVM_XEN_ATTR_TYPE_UPCALL_VECTOR,
+		.u.vector = 0x40,
+	};
+	struct kvm_xen_vcpu_attr info = {
+		.type = KVM_XEN_VCPU_ATTR_TYPE_VCPU_INFO,
+		.u.gpa = VCPU_INFO,
+	}, runstate = {
+		.type = KVM_XEN_VCPU_ATTR_TYPE_RUNSTATE_ADDR,
+		.u.gpa = RUNSTATE,
+	};
+
+	return ioctl(guest->vm, KVM_XEN_HVM_CONFIG, &config) ||
+	       ioctl(guest->vm, KVM_XEN_HVM_SET_ATTR, &shared) ||
+	       ioctl(guest->vm, KVM_XEN_HVM_SET_ATTR, &vector) ||
+	       ioctl(guest->vcpu, KVM_XEN_VCPU_SET_ATTR, &info) ||
+	       ioctl(guest->vcpu, KVM_XEN_VCPU_SET_ATTR, &runstate) ? -errno : 0;
+}
+
 FIXTURE_SETUP(vmexit)
 {
 	int ret;
@@ -186,6 +222,10 @@ FIXTURE_SETUP(vmexit)
 	ASSERT_EQ(0, ret);
 	if (variant->hypervisor)
 		ASSERT_EQ(0, make_hypervisor(&self->guest, self->mem));
+	if (variant->xen && ioctl(self->guest.kvm, KVM_CHECK_EXTENSION, KVM_CAP_XEN_HVM) <= 0)
+		SKIP(return, "no CONFIG_KVM_XEN");
+	if (variant->xen)
+		ASSERT_EQ(0, make_xen(&self->guest));
 }
 
 FIXTURE_TEARDOWN(vmexit)
@@ -240,6 +280,8 @@ TEST_F_TIMEOUT(vmexit, costs, 120)
 	}
 	if (variant->hypervisor)
 		EXPECT_EQ(0x72, self->mem[VMCB + 0x70]);	/* CPUID */
+	if (variant->xen)
+		EXPECT_NE(0, self->mem[RUNSTATE + 4] | self->mem[RUNSTATE + 5]);
 	for (k = 0; k < COUNTED; k++)
 		each[k] = (double)least[k] / runs / variant->exits;
 	TH_LOG("an exit costs %.3f transitions, %.3f switches, %.3f control and %.3f data flushes",
