@@ -94,4 +94,22 @@ static inline void window_zero(struct folio *folio, size_t start, size_t end)
 	}
 }
 
+/**
+ * access_ptraced_vm - access_remote_vm() for who may see all of that process
+ * @mm, @addr, @len, @gup_flags:	see there
+ * @buf:				may be in a sensitive page
+ *
+ * By ptrace_may_access(): what is copied is in pages with more than that.
+ */
+#ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
+int access_ptraced_vm(struct mm_struct *mm, unsigned long addr, void *buf, int len,
+		      unsigned int gup_flags);
+#else
+static inline int access_ptraced_vm(struct mm_struct *mm, unsigned long addr, void *buf,
+				    int len, unsigned int gup_flags)
+{
+	return access_remote_vm(mm, addr, buf, len, gup_flags);
+}
+#endif
+
 #endif /* _LINUX_ASI_WINDOW_H */

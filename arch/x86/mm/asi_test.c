@@ -503,12 +503,14 @@ static bool secrets_after_flip(struct kunit *test)
 	return found;
 }
 
-/* Back to sensitive, everything that is free. */
+/* Back to sensitive, every block that is free. */
 static int flip_back(struct kunit *test)
 {
 	unsigned long before = count_event(ASI_BLOCK_TO_SENSITIVE);
 	struct zone *zone;
 
+	/* The initramfs, when it has been freed, may be on a list of a CPU. */
+	drain_all_pages(NULL);
 	for_each_populated_zone(zone)
 		while (asi_flip_block(zone, pageblock_order, GFP_KERNEL, 0,
 				      MIGRATE_MOVABLE))

@@ -817,7 +817,7 @@ static int run_ptrace(struct workload_ctx *ctx, long n)
 	return 0;
 }
 
-/* The same page in a file of /proc, which is read and written. */
+/* The same page in a file of /proc, which is read and written, from end to end */
 static int setup_proc_mem(struct workload_ctx *ctx)
 {
 	return setup_vm_readv(ctx) ?: open_of_peer(ctx, 2, "mem", O_RDWR);
@@ -826,61 +826,37 @@ static int setup_proc_mem(struct workload_ctx *ctx)
 static int run_proc_mem(struct workload_ctx *ctx, long n)
 {
 	off_t there = (off_t)ctx->mem;
+	char *last = ctx->mem + 4095;
+	char now;
 
 	while (n--) {
-		if (pread(ctx->fd[2], ctx->mem, 4096, there) != 4096 ||
-		    pwrite(ctx->fd[2], ctx->mem, 4096, there) != 4096)
+		now = n;
+		asi_store(last, now);
+		errno = EIO;
+		if (pwrite(ctx->fd[2], ctx->mem, 4096, there) != 4096)
 			return -errno;
-		if (asi_load(ctx->mem) != 2)
-			return -EIO;
+		asi_store(last, now + 1);
+		if (pread(ctx->fd[2], ctx->mem, 4096, there) != 4096 || asi_load(last) != now)
+			return -errno;
 	}
 	return 0;
 }
 
-/* What ps and top show of it: arguments, and environment */
-static int setup_proc_args(struct workload_ctx *ctx)
+/* What ps shows of it, if it is asked to */
+static int setup_proc_environ(struct workload_ctx *ctx)
 {
-	return setup_vm_readv(ctx) ?: open_of_peer(ctx, 2, "cmdline", O_RDONLY) ?:
-	       open_of_peer(ctx, 3, "environ", O_RDONLY);
+	return setup_vm_readv(ctx) ?: open_of_peer(ctx, 2, "environ", O_RDONLY);
 }
 
-static int run_proc_args(struct workload_ctx *ctx, long n)
+static int run_proc_environ(struct workload_ctx *ctx, long n)
 {
+	size_t len = environ[0] ? strlen(environ[0]) : 0;
+
 	while (n--) {
-		if (pread(ctx->fd[2], ctx->mem, 4096, 0) <= 0 ||
-		    pread(ctx->fd[3], ctx->mem, 4096, 0) <= 0)
-			return errno ? -errno : -EIO;
-	}
-	return 0;
-}
-
-/* Where the arguments end, which a process may let them overflow to call itself something */
-static char *end_of_args;
-
-static void be_titled(struct workload_ctx *ctx)
-{
-	*end_of_args = '!';
-	be_read(ctx);
-}
-
-static int setup_proc_title(struct workload_ctx *ctx)
-{
-	char ready;
-	int ret;
-
-	ret = setup_page(ctx) ?: check(pipe(ctx->fd)) ?: start_peer(ctx, be_titled);
-	if (ret)
-		return ret;
-	return read(ctx->fd[0], &ready, 1) == 1 ? open_of_peer(ctx, 2, "cmdline", O_RDONLY) : -EIO;
-}
-
-static int run_proc_title(struct workload_ctx *ctx, long n)
-{
-	while (n--) {
-		ssize_t len = pread(ctx->fd[2], ctx->mem, 4096, 0);
-
-		if (len <= 0 || !memchr(ctx->mem, '!', len))
-			return -EIO;
+		errno = EIO;
+		if (pread(ctx->fd[2], ctx->mem, 4096, 0) < (ssize_t)len ||
+		    memcmp(ctx->mem, environ[0], len))
+			return -errno;
 	}
 	return 0;
 }
@@ -910,7 +886,6 @@ static __attribute__((constructor(101))) void exec_nothing(int argc, char **argv
 {
 	if (argc == 1 && !strcmp(argv[0], "asi-nothing"))
 		_exit(0);
-	end_of_args = argv[argc - 1] + strlen(argv[argc - 1]);
 }
 
 const struct workload workloads[] = {
@@ -959,8 +934,7 @@ const struct workload workloads[] = {
 	{ "process_vm_readv", MANY, true, setup_vm_readv, run_vm_readv },
 	{ "ptrace_peek_poke", MANY, true, setup_ptrace, run_ptrace },
 	{ "proc_mem", MANY, true, setup_proc_mem, run_proc_mem },
-	{ "proc_args", MANY, true, setup_proc_args, run_proc_args },
-	{ "proc_title", MANY, true, setup_proc_title, run_proc_title },
+	{ "proc_environ", MANY, true, setup_proc_environ, run_proc_environ },
 	{ "fork_exit", FEW, true, NULL, run_fork },
 	{ "fork_exec", FEW, false, NULL, run_exec },
 	{ }
