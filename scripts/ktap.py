@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a guest's console says of its tests: KUnit's KTAP among the kernel's
+r"""What a guest's console says of its tests: KUnit's KTAP among the kernel's
 messages, kselftest's KTAP after them, and splats anywhere.
 
 Only leaves are counted: a result with results of its own beneath it says
@@ -54,6 +54,24 @@ What was said before a result that failed is kept:
 >>> read("[    0.5] Spectre V2 : WARNING: Unprivileged eBPF is enabled").failed
 []
 
+A line of a test may be cut by messages of the kernel, and goes on after them:
+
+>>> def mend(text):
+...     print(*whole(line + "\n" for line in text.split("|")), sep="", end="")
+>>> mend("# ok 1 po[    3.1] kvm: no|[    3.2] kvm: yes|rt|[    3.3] kvm: no")
+[    3.1] kvm: no
+[    3.2] kvm: yes
+# ok 1 port
+[    3.3] kvm: no
+>>> mend("ok 1 port[    3.1] kvm: no||asi-gu[    3.3] kvm: no")
+[    3.1] kvm: no
+ok 1 port
+[    3.3] kvm: no
+asi-gu
+>>> mend("# # [    3.1] asi: on|# ok 1 port")
+# # [    3.1] asi: on
+# ok 1 port
+
 A machine check is one too, unless it is what nmi.py injects.
 
 >>> read('''
@@ -70,6 +88,7 @@ import re
 from dataclasses import dataclass, field
 
 TIME = re.compile(r"\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
+CUT = re.compile(rf"((?:# )*)([^\x1b]*?)({TIME.pattern}.*)", re.DOTALL)
 REMARKS = 20                        # lines that are kept of what was said of a failure
 PLAN = re.compile(r"1\.\.(\d+)$")
 RESULT = re.compile(r"(not )?ok (\d+)(?: -)? ?([^#]*?)\s*(?:# *(.*))?$")
@@ -98,6 +117,23 @@ class Report:
     groups: list = field(default_factory=list)     # suites and programs that ended
     splat: list = field(default_factory=list)      # the first lines of the first
     remarks: list = field(default_factory=list)    # on what failed: lines of the log
+
+
+def whole(lines):
+    """Lines of a console as they were written, those of the kernel as soon as they came."""
+    begun = ""
+    for line in lines:
+        match = CUT.fullmatch(line)
+        if not match:
+            yield begun + line
+            begun = ""
+        elif match[2]:
+            begun += match[1] + match[2]
+            yield match[3]
+        else:
+            yield line
+    if begun:
+        yield begun + "\n"
 
 
 def read(text):

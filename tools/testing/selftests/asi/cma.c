@@ -96,7 +96,7 @@ int main(void)
 	struct pattern pattern = pattern_random();
 	unsigned long first, end, half;
 	struct load load = { };
-	bool kept = true, got;
+	bool kept = true, got, held;
 	struct tally sum;
 	int state, there = 0;
 	size_t len, i;
@@ -120,9 +120,12 @@ int main(void)
 	end = first + number("count");
 	/* A half of what is not in use at this moment */
 	half = (end - first - number("used")) / 2;
-	/* Page cache may have all of it. */
+	/* Huge pages and page cache may have all of it. */
 	asi_write("/proc/sys/vm/drop_caches", "1");
-	ram_leave(PLENTY + (end - first) * FRAME_SIZE);
+	held = tell("alloc", half);
+	ram_leave(PLENTY + (end - first - (held ? half : 0)) * FRAME_SIZE);
+	if (held)
+		tell("free", half);
 	len = asi_available();
 	mem = asi_fresh(len);
 	if (!mem || !load_start(&load))

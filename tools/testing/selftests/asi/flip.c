@@ -71,6 +71,9 @@ static void until_flips(struct job *job, const char *counter, int more)
 /* With less left the machine is at its end, and no more blocks will change. */
 #define LEFT		(8 * MiB)
 
+/* What is filled once enough blocks have been flipped, to use some of them: 8 at a time. */
+#define EXTRA		(16 * MiB)
+
 enum verdict { GO_ON, DONE, NO_USE };
 
 /* How it stands with a job that has taken @taken bytes. */
@@ -91,14 +94,18 @@ static enum verdict verdict(const struct job *job, size_t taken)
 /* Fills memory with the pattern. */
 static bool fill(const struct job *job)
 {
-	char *mem = asi_fresh(job->len + MiB);
+	char *mem = asi_fresh(job->len + MiB + EXTRA);
 	enum verdict now = GO_ON;
-	size_t i;
+	size_t i, end;
 
 	for (i = 0; mem && now == GO_ON; now = verdict(job, i)) {
 		pattern_fill(mem + i, MiB, job->pattern, 0);
 		i += MiB;
 	}
+	/* The blocks are there to be used; whoever had them flipped. */
+	end = i + (job->counter ? EXTRA : 0);
+	for (; now == DONE && i < end && asi_available() >= LEFT; i += MiB)
+		pattern_fill(mem + i, MiB, job->pattern, 0);
 	return now == DONE;
 }
 
@@ -243,7 +250,7 @@ FIXTURE_TEARDOWN_PARENT(flip)
 	ram_set_pool(self->pool);
 }
 
-TEST_F_TIMEOUT(flip, goes_both_ways, 300)
+TEST_F_TIMEOUT(flip, goes_both_ways, 1200)
 {
 	struct job job = { .pattern = &self->pattern };
 
@@ -305,7 +312,7 @@ static int blocks_mixed(void)
  * A page here and there of the kernel's keeps no block from user space: as much
  * of memory as without ASI can be had.
  */
-TEST_F_TIMEOUT(flip, serves_from_scattered_memory, 300)
+TEST_F_TIMEOUT(flip, serves_from_scattered_memory, 1200)
 {
 	struct job job = { .pattern = &self->pattern };
 	size_t before = asi_available();
@@ -326,7 +333,7 @@ TEST_F_TIMEOUT(flip, serves_from_scattered_memory, 300)
 }
 
 /* What is allocated comes back, both kinds in turn. */
-TEST_F_TIMEOUT(flip, loses_no_memory, 300)
+TEST_F_TIMEOUT(flip, loses_no_memory, 1200)
 {
 	struct job job = { .pattern = &self->pattern };
 	size_t left = asi_available() / 8 * 7;
@@ -366,7 +373,7 @@ static size_t secrets_in_nonsensitive(struct __test_metadata *_metadata,
 	return found;
 }
 
-TEST_F_TIMEOUT(flip, clears_what_becomes_nonsensitive, 300)
+TEST_F_TIMEOUT(flip, clears_what_becomes_nonsensitive, 1200)
 {
 	EXPECT_EQ(0, secrets_in_nonsensitive(_metadata, &self->pattern));
 }
@@ -387,7 +394,7 @@ static bool overwritten(void)
 }
 
 /* Negative control. */
-TEST_F_TIMEOUT(flip, without_clearing_is_seen, 300)
+TEST_F_TIMEOUT(flip, without_clearing_is_seen, 1200)
 {
 	if (overwritten())
 		SKIP(return, "pages are overwritten in any case");
@@ -420,13 +427,13 @@ static size_t secrets_in_sensitive(struct __test_metadata *_metadata,
 	return found;
 }
 
-TEST_F_TIMEOUT(flip, unmaps_what_becomes_sensitive, 300)
+TEST_F_TIMEOUT(flip, unmaps_what_becomes_sensitive, 1200)
 {
 	EXPECT_EQ(0, secrets_in_sensitive(_metadata, &self->pattern));
 }
 
 /* Negative control. */
-TEST_F_TIMEOUT(flip, without_unmapping_is_seen, 300)
+TEST_F_TIMEOUT(flip, without_unmapping_is_seen, 1200)
 {
 	ASSERT_EQ(0, asi_break("nounmap"));
 	EXPECT_LT(0, secrets_in_sensitive(_metadata, &self->pattern));

@@ -33,7 +33,11 @@ static bool use_and_free(void)
 	return !munmap(mem, LEN);
 }
 
-TEST(comes_back)
+FIXTURE(reporting) { };
+FIXTURE_SETUP(reporting) { }
+FIXTURE_TEARDOWN(reporting) { }
+
+TEST_F_TIMEOUT(reporting, comes_back, 300)
 {
 	int i;
 

@@ -27,10 +27,10 @@
 #define TRACING		"/sys/kernel/tracing/"
 #define PROBE		"asi_mce"
 
-/* How many the host injects, how long the first may take, and all of them. */
+/* How many the host injects, for 20 s; how long the first may take, and all of them. */
 #define MACHINE_CHECKS	300
-#define MCE_FIRST	10
-#define MCE_ALL		20
+#define MCE_FIRST	30
+#define MCE_ALL		60
 #define MCE_POLL	"/sys/devices/system/machinecheck/machinecheck0/check_interval"
 
 /* The sum of all columns of a line of /proc/interrupts. */
@@ -64,6 +64,8 @@ static void send_nmis(int seconds)
 		asi_write("/proc/sysrq-trigger", "l");
 		usleep(NMI_INTERVAL_US);
 	}
+	/* Whoever prints looks at that when it prints. */
+	sleep(1);
 	klogctl(KLOG_CONSOLE_ON, NULL, 0);
 }
 

@@ -297,7 +297,8 @@ TEST_F_TIMEOUT(vmexit, costs, 120)
 		EXPECT_EQ(0, each[KVM]);
 	if (variant->skips && asi_cpu_has("svm") && !asi_cpu_has("nrip_save"))
 		switches = 2;
-	EXPECT_GE(switches + NOTHING, each[1]);
+	/* Somebody else may run meanwhile. */
+	EXPECT_GE(switches + NOTHING + 10. / runs / variant->exits, each[1]);
 	/* On the way back from the VMM. */
 	if (l1d && variant->exits == 1)
 		EXPECT_LE(1 - NOTHING, each[4]);

@@ -220,8 +220,12 @@ static bool receive(int fd, void *buf, size_t len)
 	return recv(fd, buf, len, MSG_WAITALL) == (ssize_t)len;
 }
 
+FIXTURE(stream) { };
+FIXTURE_SETUP(stream) { }
+FIXTURE_TEARDOWN(stream) { }
+
 /* Nobody's message is overwritten while it waits. */
-TEST(messages_of_a_stream_are_right)
+TEST_F_TIMEOUT(stream, messages_are_right, 300)
 {
 	unsigned long seq[WORKERS] = { };
 	struct message message;
