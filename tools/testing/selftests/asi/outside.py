@@ -137,12 +137,13 @@ class Monitor:
                 return answer["return"]
 
     def registers(self):
-        """Yields (cpu, CPL, CR3, CR4) of every CPU."""
+        """Yields (cpu, CPL, CR0, CR3, CR4) of every CPU."""
         text = self.execute("human-monitor-command",
                             **{"command-line": "info registers -a"})
         for part in re.split(r"^CPU#", text, flags=re.M)[1:]:
             yield (int(re.match(r"\d+", part).group()),
                    int(re.search(r"\bCPL=(\d)", part).group(1)),
+                   int(re.search(r"\bCR0=([0-9a-f]+)", part).group(1), 16),
                    int(re.search(r"\bCR3=([0-9a-f]+)", part).group(1), 16),
                    int(re.search(r"\bCR4=([0-9a-f]+)", part).group(1), 16))
 
@@ -333,7 +334,7 @@ class Check:
     def views(self):
         """The tables to walk now: {(mode, root, levels): (name, CPU)}."""
         views = {}
-        for cpu, cpl, cr3, cr4 in self.monitor.registers():
+        for cpu, cpl, _cr0, cr3, cr4 in self.monitor.registers():
             mode, walk = roots(cpl, cr3, self.options.asi, self.options.pti)
             levels = 5 if cr4 & CR4_LA57 else 4
             for name, root in walk:

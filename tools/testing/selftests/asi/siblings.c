@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The load for siblings.py: every CPU makes transitions, and is in user mode in
- * between, while CPUs go and come back, all of them are stopped, and their TLBs are
- * shot down. Says where its page is, and runs until it is killed or a process has
+ * The load for siblings.py: every CPU makes transitions, is in user mode in between, and
+ * runs a KVM guest, while CPUs go and come back, all of them are stopped, and their TLBs
+ * are shot down. Says where its page is, and runs until it is killed or a process has
  * stood still.
  */
 #include <pthread.h>
@@ -12,8 +12,10 @@
 
 #include "asi.h"
 #include "frames.h"
+#include "guest.h"
 
 #define LEN		4096
+#define GUEST_LEN	(64UL << 10)
 #define MAX_CPUS	64
 #define STANDS_STILL	60	/* seconds; the host may be busy */
 #define CLOCKS		"/sys/devices/system/clocksource/clocksource0/"
@@ -29,7 +31,7 @@ struct page {
 	unsigned long stuns;		/* how often a CPU had to wait */
 	unsigned long ns;		/* in all */
 	unsigned long longest;		/* in nanoseconds */
-	unsigned long rounds[2 * MAX_CPUS];
+	unsigned long rounds[3][MAX_CPUS];
 };
 
 #define MAGIC		0x73676e696c626973UL	/* "siblings" */
@@ -52,7 +54,7 @@ static void *stay_out(void *arg)
 		/* It is moved when the CPU goes. */
 		asi_pin(cpu);
 		compute(100000);
-		asi_store(&page->rounds[cpu], page->rounds[cpu] + 1);
+		asi_store(&page->rounds[0][cpu], page->rounds[0][cpu] + 1);
 	}
 	return NULL;
 }
@@ -86,7 +88,27 @@ static void make_exits(int cpu)
 		for (i = 0; i < 20; i++)
 			if (!asi_transit())
 				_exit(1);
-		asi_store(&page->rounds[MAX_CPUS + cpu], page->rounds[MAX_CPUS + cpu] + 1);
+		asi_store(&page->rounds[1][cpu], page->rounds[1][cpu] + 1);
+	}
+}
+
+/* In real mode, which tells it from all else */
+GUEST_PROGRAM(loop, "movl $200000, %ecx\n"
+	      "1: decl %ecx\n"
+	      "jnz 1b");
+
+static void run_guest(int cpu)
+{
+	char *mem = asi_fresh(GUEST_LEN);
+	struct guest guest;
+
+	if (!mem || guest_make(&guest, guest_loop, guest_loop_end, mem, GUEST_LEN, false))
+		_exit(1);
+	for (;;) {
+		asi_pin(cpu);
+		if (!guest_run(&guest))
+			_exit(1);
+		asi_store(&page->rounds[2][cpu], page->rounds[2][cpu] + 1);
 	}
 }
 
@@ -159,17 +181,25 @@ static void start(void (*what)(void))
 	what();
 }
 
+static void start_on(int cpu, void (*what)(int cpu))
+{
+	if (fork())
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	what(cpu);
+}
+
 /* Whether all processes go on, and those that disturb them. */
 static bool goes_on(void)
 {
 	static struct page then;
 	bool well = page->cycles != then.cycles && page->stops != then.stops &&
 		    page->shootdowns != then.shootdowns;
-	int cpu;
+	int cpu, i;
 
 	for (cpu = 0; cpu < cpus; cpu++)
-		well &= page->rounds[cpu] != then.rounds[cpu] &&
-			page->rounds[MAX_CPUS + cpu] != then.rounds[MAX_CPUS + cpu];
+		for (i = 0; i < 3; i++)
+			well &= page->rounds[i][cpu] != then.rounds[i][cpu];
 	then = *page;
 	return well;
 }
@@ -185,10 +215,8 @@ int main(void)
 		return 1;
 	page->magic = MAGIC;
 	for (cpu = 0; cpu < cpus; cpu++) {
-		if (fork())
-			continue;
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		make_exits(cpu);
+		start_on(cpu, make_exits);
+		start_on(cpu, run_guest);
 	}
 	start(shoot_down);
 	start(cycle_cpus);

@@ -4,12 +4,12 @@
 Checks from outside a guest that SMT siblings are stunned.
 
 In the guest, which runs "siblings", all CPUs make transitions and are in user mode
-in between, and go and come back, for as long as this takes. This program stops it at
-random instants through the QEMU monitor, and sends it non-maskable interrupts. A
-CPU must never be seen in user mode while a sibling is in the kernel with the
-unrestricted root loaded, unless an interrupt is pending that it has to take
-before its next instruction, or the sibling is on its way down or up. And all of the
-guest has to go on.
+in between, or run a guest of their own, and go and come back, for as long as this takes.
+This program stops it at random instants through the QEMU monitor, and sends it
+non-maskable interrupts. A CPU must never be seen in user mode, or running a guest, while a
+sibling is in the kernel with the unrestricted root loaded, unless an interrupt is pending
+that it has to take before its next instruction, or the sibling is on its way down or up.
+And all of the guest has to go on.
 
 Exit status: 0 as expected, 1 not, 2 could not be checked.
 """
@@ -24,6 +24,7 @@ from outside import CheckError, Monitor
 
 RESCHEDULE = 0xfd           # the vector
 ROOT = 3 << 12              # of CR3: 0 is unrestricted
+PE = 1 << 0                 # of CR0: clear in real mode, in which are guests of the guest
 NMIS = 0.2                  # of samples, how many come with one
 STANDS_STILL = 120          # seconds, in which the guest's clock has to advance
 
@@ -65,14 +66,23 @@ class Page:
             raise CheckError(f"the guest stands still after {self.seconds} s")
 
 
+def what_runs(cpl, cr0, cr3, gone):
+    """What a CPU runs. It comes up in real mode, too."""
+    if not cr0 & PE:
+        return "firmware" if gone else "a guest"
+    if cpl == 3:
+        return "user mode"
+    return "the kernel" if cr3 & ROOT else "unrestricted"
+
+
 def beside(cores, page):
-    """Yields each CPU in user mode with an unrestricted sibling, and that."""
+    """Yields each CPU with an unrestricted sibling, that, and what the first runs."""
     for threads in cores:
-        for cpu, cpl, _ in threads:
-            for other, other_cpl, other_cr3 in threads:
-                if (cpl == 3 and other_cpl == 0 and not other_cr3 & ROOT
+        for cpu, what in threads:
+            for other, other_what in threads:
+                if (what in ("user mode", "a guest") and other_what == "unrestricted"
                         and not page.gone >> other & 1):
-                    yield cpu, other
+                    yield cpu, other, what
 
 
 def main():
@@ -90,8 +100,9 @@ def main():
     options = parser.parse_args()
 
     print("TAP version 13", flush=True)
-    samples = user = unrestricted = called = nmis = 0
-    together = []
+    samples = unrestricted = called = nmis = 0
+    seen = {"user mode": 0, "a guest": 0}
+    together = {"user mode": [], "a guest": []}
     try:
         monitor = Monitor(options.qmp)
         page = Page(monitor, options.page)
@@ -104,23 +115,26 @@ def main():
             monitor.execute("stop")
             samples += 1
             page.read()
-            cpus = [(cpu, cpl, cr3) for cpu, cpl, cr3, _ in monitor.registers()]
+            cpus = [(cpu, what_runs(cpl, cr0, cr3, page.gone >> cpu & 1))
+                    for cpu, cpl, cr0, cr3, _ in monitor.registers()]
             cores = [cpus[i:i + options.threads] for i in range(0, len(cpus), options.threads)]
-            user += any(cpl == 3 for _, cpl, _ in cpus)
-            unrestricted += any(cpl == 0 and not cr3 & ROOT and not page.gone >> cpu & 1
-                                for cpu, cpl, cr3 in cpus)
-            for cpu, other in beside(cores, page):
+            for what in seen:
+                seen[what] += what in dict(cpus).values()
+            unrestricted += any(what == "unrestricted" and not page.gone >> cpu & 1
+                                for cpu, what in cpus)
+            for cpu, other, what in beside(cores, page):
                 if pending(monitor, cpu):
                     called += 1
                 else:
-                    together.append((cpu, other))
+                    together[what].append((cpu, other))
             monitor.execute("cont")
     except CheckError as error:
         print(f"Bail out! {error}")
         return 2
 
-    print(f"# {samples} samples of {len(cores)} cores: {user} with user mode, "
-          f"{unrestricted} with unrestricted CPUs, {called} about to be called in")
+    print(f"# {samples} samples of {len(cores)} cores: {seen['user mode']} with user mode, "
+          f"{seen['a guest']} with guests, {unrestricted} with unrestricted CPUs, "
+          f"{called} about to be called in")
     print(f"# {page.seconds} s of guest time, {page.cycles} times a CPU went and came back, "
           f"{page.stops} times all were stopped, {page.shootdowns} shootdowns, {nmis} NMIs")
     if page.stuns:
@@ -128,13 +142,13 @@ def main():
               f"{page.ns / page.stuns / 1000:.0f} us on average, "
               f"{page.longest / 1000:.0f} us at most")
     leak = options.expect == "leak"
-    first = f", first CPU {together[0][0]} beside {together[0][1]}" if together else ""
-    tests = [(user > 0, "there was user mode"),
-             (unrestricted > 0, "there were unrestricted CPUs"),
-             (bool(together) == leak,
-              f"user mode was seen beside one {len(together)} times{first}"),
-             (all((page.cycles, page.stops, page.shootdowns, nmis)),
-              "CPUs came and went, were stopped, and got NMIs and shootdowns")]
+    tests = [(unrestricted > 0, "there were unrestricted CPUs")]
+    for what, found in together.items():
+        first = f", first CPU {found[0][0]} beside {found[0][1]}" if found else ""
+        tests += [(seen[what] > 0, f"there was {what}"),
+                  (bool(found) == leak, f"{what} was seen beside one {len(found)} times{first}")]
+    tests.append((all((page.cycles, page.stops, page.shootdowns, nmis)),
+                  "CPUs came and went, were stopped, and got NMIs and shootdowns"))
     if not leak:
         tests.append((page.stuns > 0, "CPUs waited for siblings"))
     print(f"1..{len(tests)}")
