@@ -38,6 +38,20 @@ def pending(monitor, cpu):
     return str(RESCHEDULE) in requested.group(1).split()
 
 
+def tell(monitor):
+    """Say where all CPUs are, three times."""
+    for _ in range(3):
+        for command in ("info registers -a", *(f"info lapic {cpu}" for cpu, *_ in
+                                               monitor.registers())):
+            text = monitor.execute("human-monitor-command", **{"command-line": command})
+            for line in re.findall(r"^CPU#.*|^RIP.*|^CR0.*|^GS .*|^I[RS]R.*|^.*ICR.*", text,
+                                   flags=re.M):
+                print(f"# {line.strip()}")
+        monitor.execute("cont")
+        time.sleep(1)
+        monitor.execute("stop")
+
+
 class Page:
     """What the guest says of itself."""
 
@@ -63,6 +77,7 @@ class Page:
         if self.seconds != before:
             self.advanced = time.monotonic()
         elif time.monotonic() - self.advanced > STANDS_STILL:
+            tell(self.monitor)
             raise CheckError(f"the guest stands still after {self.seconds} s")
 
 
