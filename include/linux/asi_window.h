@@ -96,10 +96,17 @@ static inline void window_zero(struct folio *folio, size_t start, size_t end)
 
 /**
  * access_ptraced_vm - access_remote_vm() for who may see all of that process
- * @mm, @addr, @len, @gup_flags:	see there
- * @buf:				may be in a sensitive page
+ * @mm: of that process
+ * @addr: there
+ * @buf: to copy to or from; may be in a sensitive page
+ * @len: how many bytes
+ * @gup_flags: FOLL_WRITE to copy to @addr
  *
  * By ptrace_may_access(): what is copied is in pages with more than that.
+ *
+ * Context: may sleep.
+ *
+ * Return: how many bytes have been copied.
  */
 #ifdef CONFIG_MITIGATION_ADDRESS_SPACE_ISOLATION
 int access_ptraced_vm(struct mm_struct *mm, unsigned long addr, void *buf, int len,
