@@ -273,7 +273,7 @@ static long grows(const char *counter, int reads)
 
 	before = asi_counter(counter);
 	while (reads--)
-		if (pread(file, buf, sizeof(buf), 0) != sizeof(buf))
+		if (pread(file, buf, sizeof(buf), 0) <= 0)
 			return -EIO;
 	return asi_counter(counter) - before;
 }
@@ -314,6 +314,33 @@ TEST(windows_are_of_one_cpu)
 		usleep(1000);
 	EXPECT_LE(READS - FEW, grows(WINDOWS, READS));
 	EXPECT_GT(FEW, grows(EXITS, READS));
+}
+
+/*
+ * The page with the arguments of a process holds more than these, which anyone may read. Who
+ * reads environ has a right to all of it; and shows that windows would be noticed.
+ */
+TEST(what_anyone_may_read_has_none)
+{
+	long windows;
+
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	if (asi_has_debugfs())
+		asi_break("");
+	file = open("/proc/self/cmdline", O_RDONLY);
+	ASSERT_LE(0, file);
+	windows = grows(WINDOWS, READS);
+	EXPECT_LE(0, windows);
+	EXPECT_GT(FEW, windows);
+	close(file);
+	file = open("/proc/self/environ", O_RDONLY);
+	ASSERT_LE(0, file);
+	windows = grows(WINDOWS, READS);
+	close(file);
+	if (asi_is_booted_with("slab_debug="))
+		SKIP(return, "a transition, as objects are overwritten");
+	EXPECT_LE(READS - FEW, windows);
 }
 
 TEST_HARNESS_MAIN
