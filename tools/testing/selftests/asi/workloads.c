@@ -842,7 +842,22 @@ static int run_proc_mem(struct workload_ctx *ctx, long n)
 	return 0;
 }
 
-/* What ps shows of it, if it is asked to */
+/* What ps shows of it, and what it shows if it is asked to */
+static int setup_proc_cmdline(struct workload_ctx *ctx)
+{
+	return setup_vm_readv(ctx) ?: open_of_peer(ctx, 2, "cmdline", O_RDONLY);
+}
+
+static int run_proc_cmdline(struct workload_ctx *ctx, long n)
+{
+	while (n--) {
+		errno = EIO;
+		if (pread(ctx->fd[2], ctx->mem, 4096, 0) <= 0)
+			return -errno;
+	}
+	return 0;
+}
+
 static int setup_proc_environ(struct workload_ctx *ctx)
 {
 	return setup_vm_readv(ctx) ?: open_of_peer(ctx, 2, "environ", O_RDONLY);
@@ -934,6 +949,7 @@ const struct workload workloads[] = {
 	{ "process_vm_readv", MANY, true, setup_vm_readv, run_vm_readv },
 	{ "ptrace_peek_poke", MANY, true, setup_ptrace, run_ptrace },
 	{ "proc_mem", MANY, true, setup_proc_mem, run_proc_mem },
+	{ "proc_cmdline", MANY, false, setup_proc_cmdline, run_proc_cmdline },
 	{ "proc_environ", MANY, true, setup_proc_environ, run_proc_environ },
 	{ "fork_exit", FEW, true, NULL, run_fork },
 	{ "fork_exec", FEW, false, NULL, run_exec },
