@@ -963,7 +963,8 @@ static int plant_zswap(const struct kind *kind, const struct pattern *pattern,
 	}
 	if (madvise(mem, SWAPPED, MADV_PAGEOUT))
 		return -errno;
-	return asi_counter("zswpout") > before ? 0 : -ENODATA;
+	/* Some are not where reclaim finds them yet. */
+	return asi_counter("zswpout") >= before + SWAPPED / PAGE / 2 ? 0 : -ENODATA;
 }
 
 static int plant_msgq(const struct kind *kind, const struct pattern *pattern,

@@ -38,7 +38,7 @@ struct pattern {
 		0x0b96f42a7ec18d53UL ^ TAG_VEIL,		\
 		0xbf60d217a85c35e9UL ^ TAG_VEIL,		\
 	},							\
-	.nonce = 1,						\
+	.nonce = 0xd8a10fc479b6135eUL,	/* not less when compressed */	\
 }
 
 /* How many pages of that kexec leaves to the kernel that takes over after a crash. */
