@@ -251,7 +251,7 @@ int asi_claim_range(unsigned long start_pfn, unsigned long end_pfn)
 		if (!asi_unmap_block(pfn))
 			continue;
 		flush = true;
-		set_block_type(pfn_to_page(pfn), MIGRATE_MOVABLE);
+		claim_block(pfn_to_page(pfn));
 		asi_count_flip(pfn_to_page(pfn), pageblock_order, true);
 	}
 	if (flush)

@@ -47,11 +47,13 @@
 /* Blocks that share one shootdown. */
 #define ASI_OPEN_BATCH	8
 
-/* How long a page is held at most, for others to join it. */
+/* How long a page is held, for others to join it, until there are so many. */
 #define ASI_HOLD_MSECS	10
+#define ASI_HOLD_PAGES	1024
 
-/* Pages that were freed while lent, with their order in ->private. */
+/* Pages that were freed while lent, with their order in ->private, and how many. */
 static LLIST_HEAD(asi_held);
+static atomic_long_t asi_nr_held;
 
 /* Memory may be short when it has to run. */
 static struct workqueue_struct *asi_wq __ro_after_init;
@@ -65,7 +67,11 @@ static DECLARE_DELAYED_WORK(asi_release_work, asi_release);
 
 static void asi_kick_release(struct irq_work *work)
 {
-	if (asi_wq)
+	bool enough = atomic_long_read(&asi_nr_held) >= ASI_HOLD_PAGES;
+
+	if (asi_wq && enough)
+		mod_delayed_work(asi_wq, &asi_release_work, 0);
+	else if (asi_wq)
 		queue_delayed_work(asi_wq, &asi_release_work,
 				   msecs_to_jiffies(ASI_HOLD_MSECS));
 }
@@ -75,11 +81,17 @@ static DEFINE_IRQ_WORK(asi_release_kick, asi_kick_release);
 
 bool __asi_hold_page(struct page *page, unsigned int order)
 {
+	long nr = 1L << order, sum;
+	bool first;
+
 	if (!asi_page_lent(page_to_pfn(page)))
 		return false;
 
+	/* Counted before somebody can find it there, and count it off. */
+	sum = atomic_long_add_return(nr, &asi_nr_held);
 	set_page_private(page, order);
-	if (llist_add(&page->pcp_llist, &asi_held))
+	first = llist_add(&page->pcp_llist, &asi_held);
+	if (first || (sum >= ASI_HOLD_PAGES && sum - nr < ASI_HOLD_PAGES))
 		irq_work_queue(&asi_release_kick);
 	return true;
 }
@@ -117,17 +129,8 @@ static void asi_give(struct llist_node *pages, struct llist_node *tables)
 		__free_page(page);
 }
 
-/**
- * asi_drain_held - have the pages that are held on the free lists
- *
- * Unmap, flush, free. The tables are flushed for as well: CPUs may have cached
- * where they are.
- *
- * Context: may wait for other CPUs.
- *
- * Return: true if there were some.
- */
-bool asi_drain_held(void)
+/* Unmap, flush, free; return whether there was something. */
+static bool drain_held(void)
 {
 	struct llist_node *held = llist_del_all(&asi_held);
 	unsigned long block = ULONG_MAX;
@@ -137,8 +140,10 @@ bool asi_drain_held(void)
 	if (!held)
 		return false;
 
-	llist_for_each_entry(page, held, pcp_llist)
+	llist_for_each_entry(page, held, pcp_llist) {
 		asi_unmap_pages(page_to_pfn(page), 1UL << page_private(page));
+		atomic_long_sub(1L << page_private(page), &asi_nr_held);
+	}
 
 	llist_for_each_entry(page, held, pcp_llist) {
 		if (pageblock_start_pfn(page_to_pfn(page)) == block)
@@ -153,6 +158,32 @@ bool asi_drain_held(void)
 
 	asi_give(held, llist_del_all(&tables));
 	return true;
+}
+
+/**
+ * __asi_drain_held - have the pages that are held on the free lists
+ *
+ * Unmap, flush, free. The tables are flushed for as well: CPUs may have cached
+ * where they are.
+ *
+ * Who finds nothing there because somebody else is about to free it waits for that, and
+ * goes on as if he had done it: without ASI he would have found it free.
+ *
+ * Context: may wait for other CPUs, and for who does this on another one. Allocates
+ * nothing.
+ *
+ * Return: true if there were some.
+ */
+bool __asi_drain_held(void)
+{
+	static DEFINE_MUTEX(lock);
+	bool waited = !mutex_trylock(&lock), drained;
+
+	if (waited)
+		mutex_lock(&lock);
+	drained = drain_held();
+	mutex_unlock(&lock);
+	return drained || waited;
 }
 
 /*
@@ -344,6 +375,8 @@ static bool asi_open(struct zone *zone, unsigned int order, gfp_t gfp)
 			__free_page(table);
 			break;
 		}
+		/* It was lent, by a block that lends nothing else perhaps. */
+		asi_close_block(table, &tables);
 	}
 	if (nr) {
 		if (!asi_broken(ASI_BREAK_NOFLUSH))

@@ -188,7 +188,7 @@ bool asi_open_blocks(struct zone *zone, unsigned int order, gfp_t gfp,
 struct page *asi_lend_pages(struct zone *zone, unsigned int order, gfp_t gfp,
 			    unsigned int alloc_flags, int migratetype);
 void asi_atomic_failed(unsigned int order, gfp_t gfp, int migratetype);
-bool asi_drain_held(void);
+bool __asi_drain_held(void);
 
 /**
  * asi_hold_page - keep a page off the free lists that is still mapped
@@ -202,6 +202,11 @@ bool asi_drain_held(void);
 static inline bool asi_hold_page(struct page *page, unsigned int order)
 {
 	return asi_enabled() && __asi_hold_page(page, order);
+}
+
+static inline bool asi_drain_held(void)
+{
+	return asi_enabled() && __asi_drain_held();
 }
 
 /* Provided by the architecture, which describes them. */

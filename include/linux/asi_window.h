@@ -10,7 +10,7 @@
 #include <linux/mm.h>
 
 /* Provided by the architecture; not called without ASI */
-void *asi_window_open(const struct page *page);
+void *asi_window_open(const struct page *page, bool own);
 void asi_window_close(const void *addr);
 
 /**
@@ -32,11 +32,28 @@ void asi_window_close(const void *addr);
  */
 static inline void *kmap_window(const struct page *page)
 {
-	return asi_enabled() ? asi_window_open(page) : kmap_local_page(page);
+	return asi_enabled() ? asi_window_open(page, false) : kmap_local_page(page);
 }
 
 /**
- * kunmap_window - the end of kmap_window()
+ * kmap_own_window - map a page that has nothing that current may not see
+ * @page: all of whose content is for current to read, once the folio is up to date
+ *
+ * As kmap_window(), which has the CPU flush what it may have got of the rest of the page
+ * before user mode runs again. Say this only if you know of a right to all of it: by a
+ * file that is open for reading, or by ptrace_may_access(). It does not follow from what
+ * is copied: who gets a part of a page through a pipe or a socket, or who may only write
+ * to a file, has a right to that part.
+ *
+ * Context: any.
+ */
+static inline void *kmap_own_window(const struct page *page)
+{
+	return asi_enabled() ? asi_window_open(page, true) : kmap_local_page(page);
+}
+
+/**
+ * kunmap_window - the end of kmap_window() or kmap_own_window()
  * @addr: in the page
  */
 static inline void kunmap_window(const void *addr)
@@ -50,15 +67,16 @@ static inline void kunmap_window(const void *addr)
 /**
  * kmap_window_only - map a page of what is current's, or do not
  * @page: see kmap_window()
+ * @own: see kmap_own_window()
  *
  * For copies that are done in another way as well, and need not be tried here if they
  * would not save a transition.
  *
  * Return: what kunmap_window() takes, or NULL.
  */
-static inline void *kmap_window_only(const struct page *page)
+static inline void *kmap_window_only(const struct page *page, bool own)
 {
-	void *addr = asi_enabled() ? asi_window_open(page) : NULL;
+	void *addr = asi_enabled() ? asi_window_open(page, own) : NULL;
 
 	return addr != page_address(page) ? addr : NULL;
 }
@@ -70,7 +88,7 @@ static inline void window_clear_pages(struct page *page, unsigned int nr)
 	void *addr;
 
 	for (; nr; nr--, page++) {
-		addr = exposed ? NULL : kmap_window_only(page);
+		addr = exposed ? NULL : kmap_window_only(page, false);
 		if (!addr) {
 			clear_pages(page_address(page), nr);
 			return;

@@ -489,12 +489,7 @@ void __init asi_select_flushes(void)
 
 	if (asi_enabled() && asi_options.flush != ASI_FLUSH_NONE) {
 		asi_flushes = asi_requested;
-		/*
-		 * Kernel entry and exit do so by themselves, but not on the way from
-		 * a guest to user mode, which passes neither.
-		 */
-		if (boot_cpu_has(X86_FEATURE_ENTRY_IBPB) && !(asi_flushes & ASI_FLUSH_GUEST))
-			asi_flushes &= ~(ASI_FLUSH_IBPB | ASI_FLUSH_RSB);
+		/* Kernel exit does so by itself. */
 		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))
 			asi_flushes &= ~ASI_FLUSH_VERW;
 		if (asi_flushes_all())
@@ -527,6 +522,16 @@ void __init asi_select_flushes(void)
 	asi_flushes &= ~unneeded;
 	asi_show_missing(missing & ~unneeded);
 
+	asi_no_stun_reason = asi_no_stun();
+	/*
+	 * Kernel entry does so by itself, but not on the way from a guest to user mode,
+	 * which does not pass it; and it is too early for what siblings train until they
+	 * are stunned.
+	 */
+	if (boot_cpu_has(X86_FEATURE_ENTRY_IBPB) && !(asi_flushes & ASI_FLUSH_GUEST) &&
+	    asi_no_stun_reason && !asi_flushes_all())
+		asi_flushes &= ~(ASI_FLUSH_IBPB | ASI_FLUSH_RSB);
+
 	for (i = 0; i < ARRAY_SIZE(asi_flush_table); i++) {
 		if (asi_flushes & asi_flush_table[i].flush)
 			static_branch_enable(asi_flush_table[i].key);
@@ -535,7 +540,6 @@ void __init asi_select_flushes(void)
 	if (asi_enabled() && asi_options.flush == ASI_FLUSH_ALWAYS)
 		static_branch_enable(&asi_flushes_always);
 
-	asi_no_stun_reason = asi_no_stun();
 	if (asi_enabled() && !asi_no_stun_reason) {
 		asi_released = asi_taints_released(&asi_policies[ASI_RUNS_KERNEL]);
 		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))

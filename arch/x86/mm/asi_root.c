@@ -96,6 +96,7 @@
  * @tlb_gen:	of that mm, from before it was filled
  * @mm:		which is loaded, or about to be
  * @loaded:	by these roots, its own or @block
+ * @last:	the one of @block that was loaded last
  *
  * Changed with interrupts off, by those who load an mm. While they do so, loaded_mm says
  * that it must not be relied on.
@@ -107,6 +108,7 @@ struct asi_roots {
 	u64			tlb_gen[ASI_ROOT_BLOCKS];
 	struct mm_struct	*mm;
 	pgd_t			*loaded;
+	u8			last;
 };
 
 static DEFINE_PER_CPU(struct asi_roots, asi_roots);
@@ -170,6 +172,10 @@ static void fill_block(struct asi_roots *roots, int nr, const struct mm_struct *
  * asi_root_load - the roots by which this CPU is to load an mm
  * @mm: which; if it is loaded already, its roots stay the same
  *
+ * So they do if it was loaded before one that has no roots here (init_mm, or what text is
+ * poked by). There may be more reasons than speed: kgdb pokes text from NMI-like entries,
+ * which may have interrupted a transition of @mm after it has read CR3.
+ *
  * Context: interrupts off, and CR3 is written next.
  *
  * Return: what to use in place of @mm->pgd.
@@ -177,7 +183,7 @@ static void fill_block(struct asi_roots *roots, int nr, const struct mm_struct *
 pgd_t *asi_root_load(struct mm_struct *mm)
 {
 	struct asi_roots *roots = this_cpu_ptr(&asi_roots);
-	int nr = roots->loaded == roots->block[0];
+	int nr = roots->last;
 
 	if (roots->mm == mm) {
 		asi_root_refresh();
@@ -186,8 +192,12 @@ pgd_t *asi_root_load(struct mm_struct *mm)
 
 	roots->mm = mm;
 	if (roots->block[0] && mm != &init_mm && !is_notrack_mm(mm)) {
+		if (roots->loaded == roots->block[nr] ||
+		    roots->ctx_id[nr] != mm->context.ctx_id)
+			nr = !nr;
 		fill_block(roots, nr, mm);
 		roots->loaded = roots->block[nr];
+		roots->last = nr;
 	} else {
 		roots->loaded = mm->pgd;
 	}

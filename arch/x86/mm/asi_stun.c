@@ -309,6 +309,16 @@ void asi_stunned(bool guest)
 	put_cpu_ptr(&asi_stun_times);
 }
 
+/* Nothing that could exit may come between. Context: interrupts off. */
+static noinstr void move_to_core(struct asi_core *core, u8 thread)
+{
+	if (asi_has_exited())
+		__asi_relax();
+	/* No untrusted code has run yet; an NMI leaves the bytes as they are. */
+	this_cpu_write(asi_cpu.thread, thread);
+	this_cpu_write(asi_cpu.core, core);
+}
+
 /**
  * asi_stun_join - a CPU is up, and its siblings are known
  * @cpu:	which is the one that this is called on
@@ -340,11 +350,7 @@ void asi_stun_join(int cpu)
 	raw_local_irq_save(flags);
 	core->cpu[thread] = cpu;
 	core->apicid[thread] = per_cpu(x86_cpu_to_apicid, cpu);
-	if (asi_has_exited())
-		__asi_relax();
-	/* No untrusted code has run yet; an NMI leaves the bytes as they are. */
-	this_cpu_write(asi_cpu.thread, thread);
-	this_cpu_write(asi_cpu.core, core);
+	move_to_core(core, thread);
 	raw_local_irq_restore(flags);
 }
 
@@ -360,6 +366,5 @@ void asi_stun_leave(void)
 	if (!asi_stuns())
 		return;
 
-	asi_idle_enter();
-	this_cpu_write(asi_cpu.core, &asi_no_core);
+	move_to_core(&asi_no_core, this_cpu_read(asi_cpu.thread));
 }

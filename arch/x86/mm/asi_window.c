@@ -14,10 +14,11 @@
  * that it is the same CPU, with the same mm loaded, that closes it. No user mode runs on
  * it meanwhile.
  *
- * This CPU has got the whole page into its caches and buffers: what others have put into
- * it as well, or its last owner. So user mode must not run before these are flushed, on
- * CPUs where a flush of data is needed at all. A folio of a file or of user memory that
- * is up to date has nothing of others in it.
+ * This CPU may have got more of the page into its caches and buffers than is copied: what
+ * others have put into it, or its last owner. So user mode must not run before these are
+ * flushed, on CPUs where a flush of data is needed at all. There is no need if all of the
+ * page is current's to see, by what the caller knows: a file that is open for reading, or
+ * memory of its own. What is in there is that only as long as the folio is up to date.
  *
  * This CPU may have loaded the unrestricted root while the PTE was there, in an exit. If
  * it has counted one since the window was opened, the translation is left there to be
@@ -55,6 +56,7 @@
  * @ptes:	of the first one and those that follow, or NULL
  * @owner:	whose they are
  * @open:	which of them are open
+ * @own:	which of them are onto pages that have nothing current may not see
  * @exits:	of the CPU before each of them was opened
  *
  * Changed with preemption off, by tasks.
@@ -63,6 +65,7 @@ struct asi_windows {
 	pte_t			*ptes;
 	struct task_struct	*owner;
 	unsigned long		open;
+	unsigned long		own;
 	unsigned int		exits[ASI_WINDOWS];
 };
 
@@ -118,7 +121,7 @@ static __always_inline bool has_other_type(const struct page *page)
 }
 
 /* Is there something in it that current must not see, and that has to be flushed? */
-static __always_inline bool window_taints(const pte_t *pte)
+static __always_inline bool window_taints(const struct asi_windows *windows, int nr)
 {
 	const struct folio *folio;
 
@@ -126,17 +129,20 @@ static __always_inline bool window_taints(const pte_t *pte)
 	    !static_branch_unlikely(&asi_flush_l1d) &&
 	    !static_branch_unlikely(&asi_flush_l1d_guest))
 		return false;
-	folio = page_folio(pte_page(*pte));
+	if (!(windows->own & BIT(nr)))
+		return true;
+	folio = page_folio(pte_page(windows->ptes[nr]));
 	return !READ_ONCE(folio->mapping) || !folio_test_uptodate(folio);
 }
 
 /**
  * asi_window_open - map a page for the kernel's work for current
  * @page: whose content is for current to read, or that is being filled for it
+ * @own: once up to date, it has nothing that current may not see
  *
- * See kmap_window(). The mapping is an ordinary one: not for pages that have been taken
- * out of the direct map. It is made without a look at whether the page is sensitive, as
- * what is copied to and from user mode is.
+ * See kmap_window() and kmap_own_window(). The mapping is an ordinary one: not for pages
+ * that have been taken out of the direct map. It is made without a look at whether the page
+ * is sensitive, as what is copied to and from user mode is.
  *
  * Context: any. There are windows for tasks, not for who interrupts them. Preemption is
  * off while there is one.
@@ -144,7 +150,7 @@ static __always_inline bool window_taints(const pte_t *pte)
  * Return: the address of a window, or in the direct map if there is no need for one
  * (the CPU is unrestricted) or no way to have one.
  */
-void *asi_window_open(const struct page *page)
+void *asi_window_open(const struct page *page, bool own)
 {
 	struct asi_windows *windows;
 	unsigned int exits;
@@ -171,6 +177,7 @@ void *asi_window_open(const struct page *page)
 		goto none;
 
 	windows->open |= BIT(nr);
+	__assign_bit(nr, &windows->own, own);
 	windows->exits[nr] = exits;
 	set_pte(windows->ptes + nr, __pte(PFN_PHYS(page_to_pfn(page)) | window_flags));
 	count_vm_event(ASI_WINDOW_MAP);
@@ -202,7 +209,7 @@ void asi_window_close(const void *addr)
 		return;
 
 	windows = this_cpu_ptr(&asi_windows);
-	taints = window_taints(windows->ptes + nr);
+	taints = window_taints(windows, nr);
 	set_pte(windows->ptes + nr, __pte(0));
 	if (!asi_broken(ASI_BREAK_NOFLUSH))
 		asi_flush_window(address, windows->exits[nr]);

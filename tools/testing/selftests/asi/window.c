@@ -20,6 +20,7 @@
 #define WORKERS		4
 #define WINDOWS		"asi_window_map"
 #define EXITS		"asi_exit"
+#define FLUSHES		"asi_flush_data"
 
 /* What the workers have done, in memory that all share. */
 struct tally {
@@ -341,6 +342,51 @@ TEST(what_anyone_may_read_has_none)
 	if (asi_is_booted_with("slab_debug="))
 		SKIP(return, "a transition, as objects are overwritten");
 	EXPECT_LE(READS - FEW, windows);
+}
+
+static int ends[2];
+
+/* Through a pipe, from user mode or from a file: flushes for data for each byte. */
+static long flushed_for(bool spliced)
+{
+	long before = asi_counter(FLUSHES);
+	char byte = 1;
+	loff_t at;
+	int i;
+
+	for (i = 0; i < READS; i++) {
+		at = PAGE_LEN / 2;
+		if ((spliced ? splice(file, &at, ends[1], NULL, 1, 0) :
+			       write(ends[1], &byte, 1)) != 1 ||
+		    read(ends[0], &byte, 1) != 1)
+			return -1;
+	}
+	return asi_counter(FLUSHES) - before;
+}
+
+/*
+ * Who gets a byte of a file through a pipe need not have a right to what is beside it in
+ * the page. Who reads the file has.
+ */
+TEST(rest_of_a_page_is_flushed)
+{
+	char buf[PAGE_LEN] = "";
+
+	if (!asi_is_on())
+		SKIP(return, "ASI is off");
+	if (asi_has_debugfs())
+		asi_break("");
+	file = memfd_create("asi", 0);
+	ASSERT_EQ(PAGE_LEN, write(file, buf, PAGE_LEN));
+	ASSERT_EQ(0, pipe(ends));
+	if (flushed_for(false) < FEW)
+		SKIP(return, "no flush of data");
+	EXPECT_LE(READS - FEW, flushed_for(true));
+	if (!asi_is_booted_with("flush=always"))
+		EXPECT_GT(FEW, grows(FLUSHES, READS));
+	close(ends[0]);
+	close(ends[1]);
+	close(file);
 }
 
 TEST_HARNESS_MAIN
