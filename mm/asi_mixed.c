@@ -167,7 +167,7 @@ static bool drain_held(void)
  * where they are.
  *
  * Who finds nothing there because somebody else is about to free it waits for that, and
- * goes on as if he had done it: without ASI he would have found it free.
+ * goes on as if he had done it himself: without ASI he would have found it free.
  *
  * Context: may wait for other CPUs, and for who does this on another one. Allocates
  * nothing.
@@ -176,14 +176,15 @@ static bool drain_held(void)
  */
 bool __asi_drain_held(void)
 {
+	static unsigned long drains;
 	static DEFINE_MUTEX(lock);
-	bool waited = !mutex_trylock(&lock), drained;
+	unsigned long before = READ_ONCE(drains);
 
-	if (waited)
-		mutex_lock(&lock);
-	drained = drain_held();
-	mutex_unlock(&lock);
-	return drained || waited;
+	guard(mutex)(&lock);
+
+	if (drain_held())
+		WRITE_ONCE(drains, drains + 1);
+	return drains != before;
 }
 
 /*

@@ -365,6 +365,8 @@ bool asi_unmap_block(unsigned long pfn)
 	mapped = !pmd_none(*restricted);
 	set_pmd(restricted, __pmd(0));
 	raw_spin_unlock_irqrestore(&asi_directmap_lock, flags);
+	/* Who is not seen online by that flush does one once it is, see start_secondary(). */
+	smp_mb();
 
 	return mapped;
 }
@@ -529,4 +531,5 @@ void asi_unmap_pages(unsigned long pfn, unsigned long nr)
 	guard(raw_spinlock_irqsave)(&asi_directmap_lock);
 	for (; nr--; address += PAGE_SIZE)
 		set_pte(split_pte(restricted, address), __pte(0));
+	smp_mb();	/* as in asi_unmap_block() */
 }

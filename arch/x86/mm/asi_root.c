@@ -173,8 +173,9 @@ static void fill_block(struct asi_roots *roots, int nr, const struct mm_struct *
  * @mm: which; if it is loaded already, its roots stay the same
  *
  * So they do if it was loaded before one that has no roots here (init_mm, or what text is
- * poked by). There may be more reasons than speed: kgdb pokes text from NMI-like entries,
- * which may have interrupted a transition of @mm after it has read CR3.
+ * poked by). There is more to it than speed: kgdb pokes text from NMI-like entries, which
+ * may have interrupted a transition of @mm after it has read CR3. (A CPU that is lazy has
+ * another mm after that; it is not to be debugged there.)
  *
  * Context: interrupts off, and CR3 is written next.
  *

@@ -120,19 +120,26 @@ static __always_inline bool has_other_type(const struct page *page)
 	return READ_ONCE(page->flags.f) & (1UL << PG_arch_1 | 1UL << PG_arch_2);
 }
 
+static __always_inline bool data_is_flushed(void)
+{
+	return static_branch_unlikely(&asi_flush_verw) ||
+	       static_branch_unlikely(&asi_flush_l1d) ||
+	       static_branch_unlikely(&asi_flush_l1d_guest);
+}
+
+/* Is there nothing else in it than what has been read from a file, or is user memory? */
+static __always_inline bool is_up_to_date(const struct page *page)
+{
+	const struct folio *folio = page_folio(page);
+
+	return READ_ONCE(folio->mapping) && folio_test_uptodate(folio);
+}
+
 /* Is there something in it that current must not see, and that has to be flushed? */
 static __always_inline bool window_taints(const struct asi_windows *windows, int nr)
 {
-	const struct folio *folio;
-
-	if (!static_branch_unlikely(&asi_flush_verw) &&
-	    !static_branch_unlikely(&asi_flush_l1d) &&
-	    !static_branch_unlikely(&asi_flush_l1d_guest))
-		return false;
-	if (!(windows->own & BIT(nr)))
-		return true;
-	folio = page_folio(pte_page(windows->ptes[nr]));
-	return !READ_ONCE(folio->mapping) || !folio_test_uptodate(folio);
+	return data_is_flushed() &&
+	       (!(windows->own & BIT(nr)) || !is_up_to_date(pte_page(windows->ptes[nr])));
 }
 
 /**
@@ -177,7 +184,8 @@ void *asi_window_open(const struct page *page, bool own)
 		goto none;
 
 	windows->open |= BIT(nr);
-	__assign_bit(nr, &windows->own, own);
+	/* And not only when it is closed: others may be reading into the page. */
+	__assign_bit(nr, &windows->own, own && data_is_flushed() && is_up_to_date(page));
 	windows->exits[nr] = exits;
 	set_pte(windows->ptes + nr, __pte(PFN_PHYS(page_to_pfn(page)) | window_flags));
 	count_vm_event(ASI_WINDOW_MAP);

@@ -187,7 +187,7 @@ static long pool_of_huge(void)
 
 int main(int argc, char **argv)
 {
-	int rounds = argc > 1 ? atoi(argv[1]) : 12, round;
+	int rounds = argc > 1 ? atoi(argv[1]) : 40, round;
 	struct rlimit files = { FILES, FILES };
 	struct load load[2] = {};
 
