@@ -1696,16 +1696,18 @@ static bool flushes_data(bool guest)
 }
 
 /*
- * Whether there is something to flush before user mode runs, after a window; it has
- * been flushed then.
+ * Whether there is something to flush before user mode runs, after a window onto a page
+ * that is @own, and is @read in the meantime; it has been flushed then.
  */
-static bool window_leaves(struct kunit *test, struct page *page, bool own)
+static bool window_leaves(struct kunit *test, struct page *page, bool own, bool read)
 {
 	u8 leaves = asi_policies[ASI_RUNS_KERNEL].leaves;
 	void *window = open_window_of(page, own);
 	u8 todo, taints, later;
 
 	KUNIT_ASSERT_NOT_NULL(test, window);
+	if (read)
+		folio_mark_uptodate(page_folio(page));
 	local_irq_disable();
 	enter();
 	kunmap_window(window);
@@ -1737,14 +1739,14 @@ static void test_window_taints(struct kunit *test)
 		kunit_skip(test, "there is no flush of data");
 	page = begin_windows(test);
 	folio = page_folio(page);
-	KUNIT_EXPECT_TRUE(test, window_leaves(test, page, false));
-	KUNIT_EXPECT_TRUE(test, window_leaves(test, page, true));
+	KUNIT_EXPECT_TRUE(test, window_leaves(test, page, false, false));
+	KUNIT_EXPECT_TRUE(test, window_leaves(test, page, true, false));
 
 	folio->mapping = &mapping;
-	KUNIT_EXPECT_TRUE(test, window_leaves(test, page, true));
-	folio_mark_uptodate(folio);
-	KUNIT_EXPECT_FALSE(test, window_leaves(test, page, true));
-	KUNIT_EXPECT_TRUE(test, window_leaves(test, page, false));
+	KUNIT_EXPECT_TRUE(test, window_leaves(test, page, true, false));
+	KUNIT_EXPECT_TRUE(test, window_leaves(test, page, true, true));
+	KUNIT_EXPECT_FALSE(test, window_leaves(test, page, true, false));
+	KUNIT_EXPECT_TRUE(test, window_leaves(test, page, false, false));
 	folio_clear_uptodate(folio);
 	folio->mapping = NULL;
 	end_windows(page);

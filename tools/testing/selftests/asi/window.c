@@ -3,6 +3,7 @@
  * Copies through windows are copies of the right page, wherever a task runs and whoever
  * else runs its mm, and of the right part of it.
  */
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
@@ -279,6 +280,23 @@ static long grows(const char *counter, int reads)
 	return asi_counter(counter) - before;
 }
 
+/*
+ * How little they add when others add little: the counters are those of all processes. As
+ * little as @few is not tried again.
+ */
+static long grows_least(const char *counter, int reads, long few)
+{
+	long least = LONG_MAX, grown;
+	int tries = 10;
+
+	do {
+		grown = grows(counter, reads);
+		if (grown < least)
+			least = grown;
+	} while (least >= few && --tries);
+	return least;
+}
+
 static bool stays;
 
 /* Keeps the mm loaded on the other CPU. */
@@ -314,7 +332,7 @@ TEST(windows_are_of_one_cpu)
 	while (!__atomic_load_n(&stays, __ATOMIC_ACQUIRE))
 		usleep(1000);
 	EXPECT_LE(READS - FEW, grows(WINDOWS, READS));
-	EXPECT_GT(FEW, grows(EXITS, READS));
+	EXPECT_GT(FEW, grows_least(EXITS, READS, FEW));
 }
 
 /*
@@ -331,7 +349,7 @@ TEST(what_anyone_may_read_has_none)
 		asi_break("");
 	file = open("/proc/self/cmdline", O_RDONLY);
 	ASSERT_LE(0, file);
-	windows = grows(WINDOWS, READS);
+	windows = grows_least(WINDOWS, READS, FEW);
 	EXPECT_LE(0, windows);
 	EXPECT_GT(FEW, windows);
 	close(file);
@@ -383,7 +401,7 @@ TEST(rest_of_a_page_is_flushed)
 		SKIP(return, "no flush of data");
 	EXPECT_LE(READS - FEW, flushed_for(true));
 	if (!asi_is_booted_with("flush=always"))
-		EXPECT_GT(FEW, grows(FLUSHES, READS));
+		EXPECT_GT(FEW, grows_least(FLUSHES, READS, FEW));
 	close(ends[0]);
 	close(ends[1]);
 	close(file);
