@@ -8,7 +8,7 @@
  * scratch. It tells for each round how many huge pages are free, as buddyinfo has it,
  * once memory is compacted, and how many the pool of huge pages can take. The latter
  * differs little between rounds, and tells one kernel from another: of 384 MiB it is
- * more than 80, and 19 in one that takes nothing for movable (mutant all-unmovable).
+ * about 80, and 19 in one that takes nothing for movable (mutant all-unmovable).
  */
 #include <sys/resource.h>
 
