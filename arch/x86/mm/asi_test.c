@@ -1205,17 +1205,31 @@ static void free_list_of_pages(struct list_head *pages)
 static bool mixed_for_a_reason(unsigned long pfn)
 {
 	struct zone *zone = page_zone(pfn_to_page(pfn));
-	unsigned long page, start = pageblock_start_pfn(pfn);
+	unsigned long page, free, start = pageblock_start_pfn(pfn);
+	bool lent, lent_free;
 	int tries;
 
 	for (tries = 0; tries < 100; tries++) {
 		scoped_guard(spinlock_irqsave, &zone->lock) {
 			if (!asi_block_split(pfn))
 				return true;
-			for (page = start; page < start + pageblock_nr_pages; page++)
-				if (asi_page_lent(page))
-					return true;
+			free = start;
+			lent = false;
+			lent_free = false;
+			for (page = start; page < start + pageblock_nr_pages; page++) {
+				if (PageBuddy(pfn_to_page(page)))
+					free = page + (1UL << page_private(pfn_to_page(page)));
+				if (asi_page_lent(page)) {
+					lent = true;
+					lent_free |= page < free;
+				}
+			}
 		}
+		/* None that is on a list may be */
+		if (lent_free)
+			return false;
+		if (lent)
+			return true;
 		fsleep(USEC_PER_MSEC);
 	}
 	return false;
