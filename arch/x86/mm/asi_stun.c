@@ -309,12 +309,15 @@ void asi_stunned(bool guest)
 	put_cpu_ptr(&asi_stun_times);
 }
 
-/* Nothing that could exit may come between. Context: interrupts off. */
+/*
+ * Nothing that could exit may come between. An NMI that does puts back what it finds, on
+ * the one core or on the other. Context: interrupts off, on the way up or down.
+ */
 static noinstr void move_to_core(struct asi_core *core, u8 thread)
 {
 	if (asi_has_exited())
 		__asi_relax();
-	/* No untrusted code has run yet; an NMI leaves the bytes as they are. */
+	/* No untrusted code runs here now; an NMI leaves the bytes as they are. */
 	this_cpu_write(asi_cpu.thread, thread);
 	this_cpu_write(asi_cpu.core, core);
 }

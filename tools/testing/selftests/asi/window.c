@@ -389,6 +389,7 @@ static long flushed_for(bool spliced)
 TEST(rest_of_a_page_is_flushed)
 {
 	char buf[PAGE_LEN] = "";
+	long flushes;
 
 	if (!asi_is_on())
 		SKIP(return, "ASI is off");
@@ -397,7 +398,9 @@ TEST(rest_of_a_page_is_flushed)
 	file = memfd_create("asi", 0);
 	ASSERT_EQ(PAGE_LEN, write(file, buf, PAGE_LEN));
 	ASSERT_EQ(0, pipe(ends));
-	if (flushed_for(false) < FEW)
+	flushes = flushed_for(false);
+	ASSERT_LE(0, flushes);
+	if (flushes < FEW)
 		SKIP(return, "no flush of data");
 	EXPECT_LE(READS - FEW, flushed_for(true));
 	if (!asi_is_booted_with("flush=always"))
