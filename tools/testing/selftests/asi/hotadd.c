@@ -19,6 +19,7 @@
 #include "planted.h"
 
 #define MEMORY		"/sys/devices/system/memory/"
+#define OWN_MEMMAP	"/sys/module/memory_hotplug/parameters/memmap_on_memory"
 #define MOST_BLOCKS	1024
 #define PATIENCE	30		/* seconds, for the host and the firmware */
 #define TABLES		(16UL << 20)
@@ -30,6 +31,7 @@ struct blocks {
 };
 
 static unsigned long block_frames;
+static bool own_memmap;
 
 static struct blocks blocks_now(void)
 {
@@ -116,9 +118,21 @@ static bool online(int first, int nr, const char *how)
 	return true;
 }
 
+/*
+ * How much of it is mapped, without what describes its frames, which is at the
+ * beginning of each block with memory_hotplug.memmap_on_memory=1.
+ */
 static int mapped(int first, int nr)
 {
-	return frames_mapped(first * block_frames, (first + nr) * block_frames);
+	int count = frames_mapped(first * block_frames, (first + nr) * block_frames);
+	int i;
+
+	for (i = first; own_memmap && i < first + nr; i++) {
+		if (frames_mapped(i * block_frames, i * block_frames + FRAMES_PER_BLOCK) != 1)
+			return -1;
+		count--;
+	}
+	return count;
 }
 
 /* Has the kernel allocate page tables, as flip does, and says what is mapped. */
@@ -173,6 +187,7 @@ int main(void)
 	if (asi_slurp(MEMORY "block_size_bytes", buf, sizeof(buf)) < 0)
 		ksft_exit_skip("no CONFIG_MEMORY_HOTPLUG\n");
 	block_frames = strtoul(buf, NULL, 16) / FRAME_SIZE;
+	own_memmap = asi_slurp(OWN_MEMMAP, buf, sizeof(buf)) > 0 && *buf == 'Y';
 
 	asi_break("");
 	state = asi_open_state();
