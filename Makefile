@@ -86,5 +86,9 @@ clean:
 #:   KERNEL=PATH   build with your own kernel tree; it is copied, not changed
 #:   TARBALL=PATH  take the kernel source from this linux-7.3.4.tar.xz
 #:   APPEND=WORDS  add to the guest's kernel command line
+#:   SMP=CPUS      of the guest of make shell, as QEMU's -smp (2)
+#:   QUICK=1       make bench: a few workloads, in 3 minutes
+#:   SOAK=SECONDS  make soak: for how long
+#:   BISECT=1      make check-series: boot each commit
 #:   ACCEL=MODE    how QEMU runs a guest: kvm, tcg or auto (the default)
 #:   V=1           show the commands and all that they print

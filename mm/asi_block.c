@@ -55,6 +55,9 @@ unsigned long asi_break_mask;
 const struct task_struct *asi_break_task;
 #endif
 
+/* Memory may be short when it has to run. */
+struct workqueue_struct *asi_wq __ro_after_init;
+
 /* Blocks that share one shootdown on their way to sensitive. */
 #define ASI_FLIP_BATCH	8
 
@@ -196,10 +199,18 @@ bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 		return asi_flip_to_sensitive(zone, order, migratetype);
 
 	/* As with kswapd, see above. */
-	if (system_state == SYSTEM_RUNNING && (gfp & __GFP_KSWAPD_RECLAIM))
-		schedule_work(&asi_work);
+	if (asi_wq && (gfp & __GFP_KSWAPD_RECLAIM))
+		queue_work(asi_wq, &asi_work);
 	return false;
 }
+
+static int __init asi_block_init(void)
+{
+	if (asi_enabled())
+		asi_wq = alloc_workqueue("asi", WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_UNBOUND, 0);
+	return 0;
+}
+subsys_initcall(asi_block_init);
 
 /**
  * asi_pages_sensitive - must a mapping of these pages be hidden?

@@ -36,6 +36,8 @@
 #include <linux/llist.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
+#include <linux/page-isolation.h>
+#include <linux/spinlock.h>
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
 
@@ -49,14 +51,19 @@
 
 /* How long a page is held, for others to join it, until there are so many. */
 #define ASI_HOLD_MSECS	10
-#define ASI_HOLD_PAGES	1024
+#define ASI_HOLD_PAGES	512
 
-/* Pages that were freed while lent, with their order in ->private, and how many. */
+/*
+ * Pages that were freed while lent, and how many that are not back on the lists. Their
+ * ->private is the order, and whether NR_FREE_PAGES has them, as of other free pages. For
+ * watermarks they are there: who needs one gets it, either as it is, or by waiting.
+ */
 static LLIST_HEAD(asi_held);
 static atomic_long_t asi_nr_held;
+#define ASI_HELD_FREE	0x100UL
 
-/* Memory may be short when it has to run. */
-static struct workqueue_struct *asi_wq __ro_after_init;
+/* Who takes one of them must be alone. */
+static DEFINE_RAW_SPINLOCK(asi_held_lock);
 
 static void asi_release(struct work_struct *work)
 {
@@ -81,19 +88,62 @@ static DEFINE_IRQ_WORK(asi_release_kick, asi_kick_release);
 
 bool __asi_hold_page(struct page *page, unsigned int order)
 {
+	bool isolated = is_migrate_isolate_page(page), first;
 	long nr = 1L << order, sum;
-	bool first;
 
 	if (!asi_page_lent(page_to_pfn(page)))
 		return false;
 
 	/* Counted before somebody can find it there, and count it off. */
 	sum = atomic_long_add_return(nr, &asi_nr_held);
-	set_page_private(page, order);
+	if (!isolated)
+		mod_zone_page_state(page_zone(page), NR_FREE_PAGES, nr);
+	set_page_private(page, order | (isolated ? 0 : ASI_HELD_FREE));
 	first = llist_add(&page->pcp_llist, &asi_held);
 	if (first || (sum >= ASI_HOLD_PAGES && sum - nr < ASI_HOLD_PAGES))
 		irq_work_queue(&asi_release_kick);
 	return true;
+}
+
+static unsigned int held_order(const struct page *page)
+{
+	return page_private(page) & ~ASI_HELD_FREE;
+}
+
+/* It is about to go where it counts, or into use. */
+static void count_off(struct page *page)
+{
+	if (page_private(page) & ASI_HELD_FREE)
+		mod_zone_page_state(page_zone(page), NR_FREE_PAGES,
+				    -(1L << held_order(page)));
+	set_page_private(page, 0);
+}
+
+/*
+ * One that is held, for a nonsensitive request: it is mapped still. Only the last one is
+ * looked at, which is what was freed last.
+ */
+static struct page *take_held(struct zone *zone, unsigned int order)
+{
+	struct llist_node *node;
+	struct page *page;
+
+	if (llist_empty(&asi_held))
+		return NULL;
+
+	guard(raw_spinlock_irqsave)(&asi_held_lock);
+	node = llist_del_first(&asi_held);
+	if (!node)
+		return NULL;
+	page = llist_entry(node, struct page, pcp_llist);
+	if (page_zone(page) != zone || held_order(page) != order ||
+	    is_migrate_isolate_page(page)) {
+		llist_add(node, &asi_held);
+		return NULL;
+	}
+	count_off(page);
+	atomic_long_sub(1L << order, &asi_nr_held);
+	return page;
 }
 
 /* If the block lends nothing any more: put its page of PTEs on a list. */
@@ -117,12 +167,13 @@ static void asi_give(struct llist_node *pages, struct llist_node *tables)
 	struct page *page, *next;
 
 	llist_for_each_entry_safe(page, next, pages, pcp_llist) {
-		unsigned int order = page_private(page);
+		unsigned int order = held_order(page);
 		struct zone *zone = page_zone(page);
 
-		set_page_private(page, 0);
-		scoped_guard(spinlock_irqsave, &zone->lock)
+		scoped_guard(spinlock_irqsave, &zone->lock) {
+			count_off(page);
 			give_free_pages(zone, page, order);
+		}
 		cond_resched();
 	}
 	llist_for_each_entry_safe(page, next, tables, pcp_llist)
@@ -132,17 +183,20 @@ static void asi_give(struct llist_node *pages, struct llist_node *tables)
 /* Unmap, flush, free; return whether there was something. */
 static bool drain_held(void)
 {
-	struct llist_node *held = llist_del_all(&asi_held);
 	unsigned long block = ULONG_MAX;
+	struct llist_node *held;
 	LLIST_HEAD(tables);
 	struct page *page;
+	long nr = 0;
 
+	scoped_guard(raw_spinlock_irqsave, &asi_held_lock)
+		held = llist_del_all(&asi_held);
 	if (!held)
 		return false;
 
 	llist_for_each_entry(page, held, pcp_llist) {
-		asi_unmap_pages(page_to_pfn(page), 1UL << page_private(page));
-		atomic_long_sub(1L << page_private(page), &asi_nr_held);
+		asi_unmap_pages(page_to_pfn(page), 1UL << held_order(page));
+		nr += 1L << held_order(page);
 	}
 
 	llist_for_each_entry(page, held, pcp_llist) {
@@ -157,6 +211,7 @@ static bool drain_held(void)
 		flush_tlb_all();
 
 	asi_give(held, llist_del_all(&tables));
+	atomic_long_sub(nr, &asi_nr_held);
 	return true;
 }
 
@@ -193,8 +248,8 @@ bool __asi_drain_held(void)
  */
 static struct page *asi_alloc_table(gfp_t gfp, gfp_t kind)
 {
-	return alloc_page((gfp & __GFP_KSWAPD_RECLAIM) | kind |
-			  __GFP_HIGH | __GFP_NOWARN);
+	return alloc_page((gfp & (__GFP_KSWAPD_RECLAIM | __GFP_MEMALLOC | __GFP_NOMEMALLOC)) |
+			  kind | __GFP_HIGH | __GFP_NOWARN);
 }
 
 /*
@@ -255,6 +310,10 @@ struct page *asi_lend_pages(struct zone *zone, unsigned int order, gfp_t gfp,
 	    (alloc_flags & (ALLOC_NOLOCK | ALLOC_NOFRAGMENT)) ||
 	    migratetype_is_sensitive(migratetype) || order >= pageblock_order)
 		return NULL;
+
+	page = take_held(zone, order);
+	if (page)
+		return page;
 retry:
 	spin_lock_irqsave(&zone->lock, flags);
 	page = asi_find_free(zone, order, mixed, false, &current_order, &mt);
@@ -437,23 +496,33 @@ static DECLARE_WORK(asi_open_work, asi_open_some);
  *
  * A sensitive request that must not wait gets nothing when there is nothing but
  * nonsensitive memory: this is the one case in which memory is free, and cannot
- * be had. A worker sees to it that the next one finds some.
+ * be had. A worker sees to it that the next one finds some. Any request may also fail
+ * while free pages are being flushed for.
  */
 void asi_atomic_failed(unsigned int order, gfp_t gfp, int migratetype)
 {
-	if (!asi_enabled() || order || !migratetype_is_sensitive(migratetype))
+	bool sensitive = migratetype_is_sensitive(migratetype);
+
+	if (!asi_enabled() || order)
+		return;
+	if (!sensitive && !atomic_long_read(&asi_nr_held))
 		return;
 
 	count_vm_event(ASI_ATOMIC_FAILED);
 	/* Who must not wake kswapd, because of locks, cannot do this either. */
-	if (asi_wq && (gfp & __GFP_KSWAPD_RECLAIM))
+	if (!asi_wq || !(gfp & __GFP_KSWAPD_RECLAIM))
+		return;
+	if (sensitive)
 		queue_work(asi_wq, &asi_open_work);
+	else
+		mod_delayed_work(asi_wq, &asi_release_work, 0);
 }
 
 static int __init asi_mixed_init(void)
 {
-	if (asi_enabled())
-		asi_wq = alloc_workqueue("asi", WQ_MEM_RECLAIM | WQ_HIGHPRI | WQ_UNBOUND, 0);
+	/* What was freed before there was somebody to release it */
+	if (!llist_empty(&asi_held))
+		irq_work_queue(&asi_release_kick);
 	return 0;
 }
 subsys_initcall(asi_mixed_init);

@@ -72,6 +72,13 @@ asi-gu
 # # [    3.1] asi: on
 # ok 1 port
 
+What was not shown, as the console was switched off meanwhile, has tainted the kernel:
+
+>>> read("asi-guest: tainted 262656").failed
+['the kernel is tainted (262656): a splat that was not shown']
+>>> read("asi-guest: tainted 262144").failed
+[]
+
 A machine check is one too, unless it is what nmi.py injects.
 
 >>> read('''
@@ -89,6 +96,7 @@ from dataclasses import dataclass, field
 
 TIME = re.compile(r"\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?")
 CUT = re.compile(rf"((?:# )*)([^\x1b]*?)({TIME.pattern}.*)", re.DOTALL)
+TAINTS = 1 << 5 | 1 << 7 | 1 << 9 | 1 << 14     # bad page, Oops, WARNING, soft lockup
 REMARKS = 20                        # lines that are kept of what was said of a failure
 PLAN = re.compile(r"1\.\.(\d+)$")
 RESULT = re.compile(r"(not )?ok (\d+)(?: -)? ?([^#]*?)\s*(?:# *(.*))?$")
@@ -146,6 +154,10 @@ def read(text):
         if not report.splat and SPLAT.match(line.lstrip()):
             report.splat = lines[number:number + 8]
             report.failed.append(f"splat: {line.strip()}")
+        tainted = re.match(r"asi-guest: tainted (\d+)$", line)
+        if tainted and int(tainted[1]) & TAINTS and not report.splat:
+            report.failed.append(f"the kernel is tainted ({tainted[1]}): "
+                                 "a splat that was not shown")
         depth, line = unindent(line)
         if PLAN.match(line):
             if levels.get(depth, Level(0)).plan is not None:

@@ -542,7 +542,8 @@ void __init asi_select_flushes(void)
 
 	if (asi_enabled() && !asi_no_stun_reason) {
 		asi_released = asi_taints_released(&asi_policies[ASI_RUNS_KERNEL]);
-		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))
+		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF) &&
+		    asi_options.flush != ASI_FLUSH_NONE)
 			static_branch_enable(&asi_verw_siblings);
 		static_branch_enable(&asi_stuns_siblings);
 	}

@@ -276,8 +276,20 @@ void asi_stunned(bool guest)
 {
 	unsigned long work = (guest ? XFER_TO_GUEST_MODE_WORK :
 				      EXIT_TO_USER_MODE_WORK & ~_TIF_RSEQ) & ~_TIF_ASI_STUNNED;
-	u64 start = local_clock(), asked = start, waited;
+	u64 start = local_clock(), waited;
 	struct asi_stun_times *times;
+
+	/*
+	 * If user mode has hardly run since the last wait, it is the same: work that came
+	 * in between, or an exit of a sibling that was just in time. Clocks of two CPUs
+	 * may differ a little.
+	 */
+	times = get_cpu_ptr(&asi_stun_times);
+	if ((s64)(start - times->ended) > ASI_STUN_LONG) {
+		times->asked = start;
+		times->here = 0;
+	}
+	put_cpu_ptr(&asi_stun_times);
 
 	clear_thread_flag(TIF_ASI_STUNNED);
 	for (;;) {
@@ -293,19 +305,20 @@ void asi_stunned(bool guest)
 			set_thread_flag(TIF_ASI_STUNNED);
 			break;
 		}
-		if (local_clock() - asked > ASI_STUN_LONG) {
-			asked = local_clock();
+		if ((s64)(local_clock() - this_cpu_read(asi_stun_times.asked)) > ASI_STUN_LONG) {
+			this_cpu_write(asi_stun_times.asked, local_clock());
 			asi_ask();
 		}
 		cpu_relax();
 	}
 
-	/* Clocks of two CPUs may differ a little. */
 	waited = max_t(s64, local_clock() - start, 0);
 	times = get_cpu_ptr(&asi_stun_times);
+	times->ended = local_clock();
 	times->count++;
 	times->total += waited;
-	times->longest = max(times->longest, waited);
+	times->here += waited;
+	times->longest = max(times->longest, times->here);
 	put_cpu_ptr(&asi_stun_times);
 }
 

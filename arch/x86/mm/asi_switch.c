@@ -128,12 +128,19 @@ static noinline noinstr void asi_fill_l1d(void)
 	barrier_nospec();
 }
 
-/* What the kernel has left to be read by untrusted code, which may be that of a guest. */
+/*
+ * What the kernel has left to be read by untrusted code, which may be that of a guest.
+ *
+ * Siblings that are stunned will run again, and may run guests. Where each exit to user mode
+ * does VERW by itself, that is too late for them.
+ */
 static __always_inline void asi_flush_data(bool guest)
 {
+	bool stunned = asi_has_stunned();
 	bool l1d = static_branch_unlikely(&asi_flush_l1d) ||
-		   (guest && static_branch_unlikely(&asi_flush_l1d_guest));
-	bool verw = static_branch_unlikely(&asi_flush_verw);
+		   ((guest || stunned) && static_branch_unlikely(&asi_flush_l1d_guest));
+	bool verw = static_branch_unlikely(&asi_flush_verw) ||
+		    (stunned && static_branch_unlikely(&asi_verw_siblings));
 
 	/* VERW last: what flushes L1D goes through the buffers that it clears. */
 	if (l1d && cpu_feature_enabled(X86_FEATURE_FLUSH_L1D))
@@ -178,19 +185,11 @@ static __always_inline bool asi_is_published(void)
 	       READ_ONCE(this_cpu_read(asi_cpu.core)->untrusted[this_cpu_read(asi_cpu.thread)]);
 }
 
-/* What each exit to user mode does where this is used, which is too late for siblings. */
-static __always_inline void asi_flush_siblings(void)
-{
-	if (static_branch_unlikely(&asi_verw_siblings))
-		x86_clear_cpu_buffers();
-}
-
 /* Siblings are untrusted code, whatever this CPU is to run. */
 static __always_inline void asi_flush_and_release(void)
 {
 	if (this_cpu_read(asi_cpu.taints) & asi_sibling_leaks) {
 		asi_flush_data(true);
-		asi_flush_siblings();
 		asi_untaint(ASI_DATA_TAINTS);
 		/* The process that is loaded stays within reach. */
 		if (asi_loaded_root() == ASI_ROOT_RESTRICTED)
@@ -211,7 +210,6 @@ static __always_inline void asi_flush_before(enum asi_runs next)
 		asi_flush_control();
 	/* Last, as VERW is. */
 	if (flush & ASI_DATA_TAINTS) {
-		/* Siblings that are will run again, and may run guests. */
 		bool guest = next == ASI_RUNS_GUEST || asi_has_stunned();
 
 		asi_flush_data(guest);
@@ -458,10 +456,8 @@ noinstr void __asi_nmi_exit(u16 found)
 			asi_count(ASI_SWITCH);
 	}
 	/* Only those that it has stunned by itself. */
-	if (!(found & ASI_NMI_STUNNED) && asi_has_stunned()) {
-		asi_flush_siblings();
+	if (!(found & ASI_NMI_STUNNED) && asi_has_stunned())
 		asi_release();
-	}
 	asi_taint(found >> ASI_NMI_TAINTS_SHIFT);
 
 	barrier();
@@ -707,7 +703,8 @@ void asi_taint_window(void)
 }
 
 /**
- * asi_taint_l1d - the guest that runs next must not read what the one before has in L1D
+ * asi_taint_l1d - the guest that runs next must not read what the one before has in L1D,
+ * or in the CPU's buffers
  *
  * For a guest that is a hypervisor and runs one of its own, and where another vCPU is
  * loaded than before: by their process alone, guests are not told from each other.
@@ -716,7 +713,7 @@ void asi_taint_window(void)
  */
 void asi_taint_l1d(void)
 {
-	if (asi_stands_in(ASI_FLUSH_L1D_GUEST))
+	if (asi_stands_in(ASI_FLUSH_L1D_GUEST | ASI_FLUSH_VERW))
 		asi_taint(ASI_DATA_CACHED);
 }
 EXPORT_SYMBOL_FOR_KVM(asi_taint_l1d);

@@ -1709,6 +1709,12 @@ static bool flushes_data(bool guest)
 	return flushes_l1d(guest) || static_key_enabled(&asi_flush_verw);
 }
 
+/* When siblings are stunned, which may run guests */
+static bool flushes_for_siblings(void)
+{
+	return flushes_data(true) || static_key_enabled(&asi_verw_siblings);
+}
+
 /*
  * Whether there is something to flush before user mode runs, after a window onto a page
  * that is @own, and is @read in the meantime; it has been flushed then.
@@ -2164,7 +2170,8 @@ static void test_policies(struct kunit *test)
 		guest = asi_policies[ASI_RUNS_GUEST];
 		KUNIT_EXPECT_EQ(test, asi_sibling_leaks, asi_leaks_to_siblings(&user, &guest));
 		KUNIT_EXPECT_EQ(test, static_key_enabled(&asi_verw_siblings),
-				asi_stuns() && boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF));
+				asi_stuns() && boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF) &&
+				!strstr(saved_command_line, "flush=none"));
 		if (!asi_has_guest_root())
 			KUNIT_EXPECT_EQ(test, guest.leaks & ASI_DATA_USER, 0);
 	}
@@ -2350,7 +2357,7 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 	/* What siblings train stays, but where they are stunned. */
 	u8 kept = asi_stuns() && events[event].event != EXIT ? released : 0;
 	u8 control = 0, data = 0, steered, leaked;
-	bool twice, guest, cached;
+	bool twice, guest, cached, stunned, flushes;
 	unsigned int taints;
 
 	if (vectors & BIT(CPU_MITIGATE_USER_KERNEL))
@@ -2366,7 +2373,8 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 	if (vectors & BIT(CPU_MITIGATE_GUEST_GUEST))
 		data |= taints_of(events[event].data_guest);
 	guest = events[event].event == GUEST;
-	if (events[event].releases && events[event].from == EXIT && asi_stuns()) {
+	stunned = events[event].releases && events[event].from == EXIT && asi_stuns();
+	if (stunned) {
 		data |= siblings;
 		guest = true;
 	}
@@ -2380,6 +2388,9 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 
 		steered = taints & control ? taints_of("UGO") : 0;
 		leaked = taints & data ? taints_of("kugoc") : 0;
+		/* What only a guest of its own must not see is flushed when they are gone. */
+		flushes = stunned && (events[event].event != GUEST || taints & siblings) ?
+			  flushes_for_siblings() : flushes_data(guest);
 		if (events[event].switches)
 			expected = asi_taints_switched(expected);
 		expected &= ~((steered & ~kept) | leaked);
@@ -2394,7 +2405,7 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].control,
 				    steered && flushes_control() ? 1 + twice : 0,
 				    "%s, %x, %lx", events[event].name, taints, vectors);
-		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].data, leaked && flushes_data(guest),
+		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].data, leaked && flushes,
 				    "%s, %x, %lx", events[event].name, taints, vectors);
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].cache, leaked && flushes_l1d(guest),
 				    "%s, %x, %lx", events[event].name, taints, vectors);
@@ -2541,7 +2552,8 @@ static void test_taints_of_transitions(struct kunit *test)
 
 	for (i = 0; i < ARRAY_SIZE(steps); i++) {
 		/* For guests, those of siblings that have been stunned among them */
-		bool guest = steps[i].step != ENTER || (asi_stuns() && (!i || stunned[i - 1]));
+		bool siblings = asi_stuns() && (!i || stunned[i - 1]);
+		bool guest = steps[i].step != ENTER || siblings;
 
 		if (steps[i].data && guest)
 			cached = 0;
@@ -2559,7 +2571,8 @@ static void test_taints_of_transitions(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][0] - flushed[i][0],
 				    steps[i].control && flushes_control(), "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][1] - flushed[i][1],
-				    steps[i].data && flushes_data(guest), "step %d", i);
+				    steps[i].data && (siblings ? flushes_for_siblings() :
+						      flushes_data(guest)), "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, flushed[i + 1][2] - flushed[i][2],
 				    steps[i].data && flushes_l1d(guest), "step %d", i);
 		KUNIT_EXPECT_EQ_MSG(test, todo[i], steps[i].todo, "step %d", i);
@@ -2766,24 +2779,44 @@ static void test_nmi_restores(struct kunit *test)
 	__free_page(page);
 }
 
-/* What a vCPU has in L1D is flushed before another one runs, whosever that is. */
+/* Where each exit to user mode does VERW, that is too late for siblings. */
+static void test_verw_siblings(struct kunit *test)
+{
+	unsigned long flushes, flags;
+
+	skip_unless_on(test);
+	if (!static_key_enabled(&asi_verw_siblings))
+		kunit_skip(test, "siblings are not stunned, or exits do no VERW");
+	local_irq_save(flags);
+	enter();
+	flushes = this_cpu_read(vm_event_states.event[ASI_FLUSH_DATA]);
+	asi_exit();
+	enter();
+	flushes = this_cpu_read(vm_event_states.event[ASI_FLUSH_DATA]) - flushes;
+	local_irq_restore(flags);
+	KUNIT_EXPECT_EQ(test, flushes, 1);
+}
+
+/* What a vCPU has in L1D, or in buffers, is flushed before another one runs. */
 static void test_taint_l1d(struct kunit *test)
 {
+	bool l1d = asi_stands_in(ASI_FLUSH_L1D_GUEST);
+	int item = l1d ? ASI_FLUSH_CACHE : ASI_FLUSH_DATA;
 	unsigned long flushes[4];
 	struct mm_struct *mm;
 	unsigned long flags;
 	int i;
 
 	skip_unless_on(test);
-	if (!asi_stands_in(ASI_FLUSH_L1D_GUEST))
-		kunit_skip(test, "L1D is not flushed for guests, or not by ASI");
-	KUNIT_EXPECT_TRUE(test, flushes_l1d(true));
+	if (!l1d && !asi_stands_in(ASI_FLUSH_VERW))
+		kunit_skip(test, "nothing is flushed for guests, or not by ASI");
+	KUNIT_EXPECT_TRUE(test, flushes_l1d(true) || !l1d);
 	mm = mm_alloc();
 	KUNIT_ASSERT_NOT_NULL(test, mm);
 	kthread_use_mm(mm);
 	local_irq_save(flags);
 	for (i = 0; i < ARRAY_SIZE(flushes); i++) {
-		flushes[i] = this_cpu_read(vm_event_states.event[ASI_FLUSH_CACHE]);
+		flushes[i] = this_cpu_read(vm_event_states.event[item]);
 		if (i == 2)
 			asi_taint_l1d();
 		take_step(GUEST, NULL, mm, NULL);
@@ -2996,6 +3029,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_borrowed_mm),
 	KUNIT_CASE(test_let_go),
 	KUNIT_CASE(test_nmi_restores),
+	KUNIT_CASE(test_verw_siblings),
 	KUNIT_CASE(test_taint_l1d),
 	KUNIT_CASE(test_paranoid_entry),
 	KUNIT_CASE(test_flush_all_later),

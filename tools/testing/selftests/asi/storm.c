@@ -148,6 +148,8 @@ int main(int argc, char **argv)
 	struct load load = { };
 	struct tally sum;
 	long *secret;
+	/* By scripts/guest, which passes this on the kernel's command line */
+	bool answered = getenv("asi_answer");
 	bool probed;
 
 	ksft_print_header();
@@ -190,12 +192,12 @@ int main(int argc, char **argv)
 			 "each exit was followed by an enter\n");
 	ksft_test_result(asi_restricted(state) == 1,
 			 "user code ran restricted on every CPU\n");
-	if (nmis)
-		ksft_test_result_pass("non-maskable interrupts came\n");
+	if (nmis || answered)
+		ksft_test_result(nmis, "non-maskable interrupts came\n");
 	else
 		ksft_test_result_skip("no SysRq-l, no other CPU, no host that injects\n");
-	if (mces)
-		ksft_test_result_pass("machine checks came\n");
+	if (mces || answered)
+		ksft_test_result(mces, "machine checks came\n");
 	else
 		ksft_test_result_skip("no machine checks: no host that injects\n");
 	if (mces && probed)
