@@ -53,10 +53,13 @@
 #define ASI_HOLD_MSECS	10
 #define ASI_HOLD_PAGES	512
 
+/* How many of them are looked at, to be taken as they are. */
+#define ASI_HOLD_LOOK	32
+
 /*
  * Pages that were freed while lent, and how many that are not back on the lists. Their
- * ->private is the order, and whether NR_FREE_PAGES has them, as of other free pages. For
- * watermarks they are there: who needs one gets it, either as it is, or by waiting.
+ * ->private is the order, and whether NR_FREE_PAGES has them. For watermarks a few are
+ * there: who needs one gets it, either as it is, or by waiting.
  */
 static LLIST_HEAD(asi_held);
 static atomic_long_t asi_nr_held;
@@ -88,7 +91,7 @@ static DEFINE_IRQ_WORK(asi_release_kick, asi_kick_release);
 
 bool __asi_hold_page(struct page *page, unsigned int order)
 {
-	bool isolated = is_migrate_isolate_page(page), first;
+	bool first, free;
 	long nr = 1L << order, sum;
 
 	if (!asi_page_lent(page_to_pfn(page)))
@@ -96,9 +99,11 @@ bool __asi_hold_page(struct page *page, unsigned int order)
 
 	/* Counted before somebody can find it there, and count it off. */
 	sum = atomic_long_add_return(nr, &asi_nr_held);
-	if (!isolated)
+	/* Who must not wait may not find the right one, so leave most of their reserve. */
+	free = !is_migrate_isolate_page(page) && sum <= min_wmark_pages(page_zone(page)) / 4;
+	if (free)
 		mod_zone_page_state(page_zone(page), NR_FREE_PAGES, nr);
-	set_page_private(page, order | (isolated ? 0 : ASI_HELD_FREE));
+	set_page_private(page, order | (free ? ASI_HELD_FREE : 0));
 	first = llist_add(&page->pcp_llist, &asi_held);
 	if (first || (sum >= ASI_HOLD_PAGES && sum - nr < ASI_HOLD_PAGES))
 		irq_work_queue(&asi_release_kick);
@@ -119,28 +124,45 @@ static void count_off(struct page *page)
 	set_page_private(page, 0);
 }
 
+static bool suits(struct llist_node *node, const struct zone *zone, unsigned int order)
+{
+	struct page *page = llist_entry(node, struct page, pcp_llist);
+
+	return page_zone(page) == zone && held_order(page) == order &&
+	       !is_migrate_isolate_page(page);
+}
+
 /*
- * One that is held, for a nonsensitive request: it is mapped still. Only the last one is
- * looked at, which is what was freed last.
+ * One that is held, for a nonsensitive request: it is mapped still. Those that were freed last
+ * are looked at. Others may add to the list meanwhile, before what is the first one here.
  */
 static struct page *take_held(struct zone *zone, unsigned int order)
 {
-	struct llist_node *node;
+	struct llist_node *node, *before = NULL;
 	struct page *page;
+	int n = 0;
 
 	if (llist_empty(&asi_held))
 		return NULL;
 
 	guard(raw_spinlock_irqsave)(&asi_held_lock);
-	node = llist_del_first(&asi_held);
-	if (!node)
-		return NULL;
-	page = llist_entry(node, struct page, pcp_llist);
-	if (page_zone(page) != zone || held_order(page) != order ||
-	    is_migrate_isolate_page(page)) {
-		llist_add(node, &asi_held);
-		return NULL;
+	for (node = READ_ONCE(asi_held.first); node && n < ASI_HOLD_LOOK; node = node->next, n++) {
+		if (before && suits(node, zone, order))
+			break;
+		before = node;
 	}
+	if (node && n < ASI_HOLD_LOOK) {
+		before->next = node->next;
+	} else {
+		node = llist_del_first(&asi_held);
+		if (node && !suits(node, zone, order)) {
+			llist_add(node, &asi_held);
+			node = NULL;
+		}
+		if (!node)
+			return NULL;
+	}
+	page = llist_entry(node, struct page, pcp_llist);
 	count_off(page);
 	atomic_long_sub(1L << order, &asi_nr_held);
 	return page;
@@ -237,7 +259,8 @@ bool __asi_drain_held(void)
 
 	guard(mutex)(&lock);
 
-	if (drain_held())
+	/* Of two that have ended since, one has begun since, and took what was there. */
+	if (drains - before < 2 && drain_held())
 		WRITE_ONCE(drains, drains + 1);
 	return drains != before;
 }

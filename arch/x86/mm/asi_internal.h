@@ -114,7 +114,7 @@ static __always_inline void asi_stun(void)
  * struct asi_stun_times - how long tasks waited on a CPU for its siblings
  * @count:	how often
  * @total:	in nanoseconds
- * @longest:	of them, or of several with hardly any user mode in between
+ * @longest:	of them, or of several with less user mode in between
  * @here:	how long the last of those has been until now
  * @ended:	when it ended, by local_clock()
  * @asked:	when siblings were last asked to let go, or it began

@@ -280,12 +280,12 @@ void asi_stunned(bool guest)
 	struct asi_stun_times *times;
 
 	/*
-	 * If user mode has hardly run since the last wait, it is the same: work that came
-	 * in between, or an exit of a sibling that was just in time. Clocks of two CPUs
-	 * may differ a little.
+	 * If user mode has run for a shorter time since the last wait than that took, it is
+	 * the same: work that came in between, or an exit of a sibling that was just in
+	 * time. Clocks of two CPUs may differ a little.
 	 */
 	times = get_cpu_ptr(&asi_stun_times);
-	if ((s64)(start - times->ended) > ASI_STUN_LONG) {
+	if ((s64)(start - times->ended) > (s64)min(times->here, ASI_STUN_LONG)) {
 		times->asked = start;
 		times->here = 0;
 	}
