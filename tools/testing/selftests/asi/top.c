@@ -20,11 +20,11 @@ static int transit(const char *how)
 	} message = { .type = 1 };
 	int queue, i;
 
-	/* Tracing learns of the name of a task at a switch. */
-	usleep(10000);
 	queue = msgget(IPC_PRIVATE, 0600);
 	if (queue < 0 || msgsnd(queue, &message, sizeof(message.text), 0))
 		return 1;
+	/* Tracing learns of the name of a task at a switch after an event of it. */
+	usleep(10000);
 	for (i = 0; strcmp(how, "none") && i < TRANSITS; i++)
 		if (msgsnd(queue, &message, sizeof(message.text), 0) ||
 		    msgrcv(queue, &message, sizeof(message.text), 0, 0) < 0)
