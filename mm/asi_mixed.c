@@ -65,7 +65,10 @@ static LLIST_HEAD(asi_held);
 static atomic_long_t asi_nr_held;
 #define ASI_HELD_FREE	0x100UL
 
-/* Who takes one of them must be alone. */
+/*
+ * Who takes one of them must be alone. And nobody else may find the list empty while one is
+ * looked at, and go: it has been kicked for when it came, and is not again.
+ */
 static DEFINE_RAW_SPINLOCK(asi_held_lock);
 
 static void asi_release(struct work_struct *work)

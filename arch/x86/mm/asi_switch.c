@@ -455,7 +455,7 @@ noinstr void __asi_nmi_exit(u16 found)
 		else
 			asi_count(ASI_SWITCH);
 	}
-	/* Only those that it has stunned by itself. */
+	/* Only those that it has stunned by itself: in an exit, after which it has flushed. */
 	if (!(found & ASI_NMI_STUNNED) && asi_has_stunned())
 		asi_release();
 	asi_taint(found >> ASI_NMI_TAINTS_SHIFT);
