@@ -421,6 +421,108 @@ static void test_sensitive_kinds_unmarked(struct kunit *test)
 	__free_page(page);
 }
 
+/* What an allocation may be asked for in, and how. */
+struct context {
+	const char	*name;
+	gfp_t		gfp;
+	unsigned int	task_flags;
+	unsigned int	order;		/* the largest that must not fail */
+	bool		irqs_off;
+	bool		nolock;
+};
+
+static const struct context contexts[] = {
+	{ "ordinary", GFP_KERNEL, .order = 9 },
+	{ "no file system", GFP_NOFS, .order = 9 },
+	{ "no I/O", GFP_NOIO, .order = 9 },
+	{ "no effort", GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN, .order = 3 },
+	{ "some effort", GFP_KERNEL | __GFP_RETRY_MAYFAIL, .order = 9 },
+	{ "no failure", GFP_KERNEL | __GFP_NOFAIL, .order = 1 },
+	{ "reclaim", GFP_KERNEL, .task_flags = PF_MEMALLOC, .order = 3 },
+	{ "no I/O in this task", GFP_KERNEL, .task_flags = PF_MEMALLOC_NOIO, .order = 3 },
+	{ "reserves", GFP_KERNEL | __GFP_MEMALLOC, .order = 3 },
+	{ "no reserves", GFP_KERNEL | __GFP_NOMEMALLOC, .order = 3 },
+	{ "this node", GFP_KERNEL | __GFP_THISNODE, .order = 3 },
+	{ "accounted", GFP_KERNEL_ACCOUNT, .order = 3 },
+	{ "no wait", GFP_NOWAIT },
+	{ "atomic", GFP_ATOMIC },
+	{ "interrupts off", GFP_ATOMIC, .irqs_off = true },
+	{ "no locks", .irqs_off = true, .nolock = true },
+};
+
+static struct page *alloc_in(const struct context *context, gfp_t gfp, unsigned int order)
+{
+	unsigned int flags = current->flags & context->task_flags;
+	struct page *page;
+
+	if (context->irqs_off)
+		local_irq_disable();
+	current->flags |= context->task_flags;
+	if (context->nolock)
+		page = alloc_pages_nolock(0, NUMA_NO_NODE, order);
+	else
+		page = alloc_pages(context->gfp | gfp, order);
+	current_restore_flags(flags, context->task_flags);
+	if (context->irqs_off)
+		local_irq_enable();
+	return page;
+}
+
+/* Of each kind, in each context: how many pages in reach were asked for as sensitive. */
+static int sensitive_in_reach(struct kunit *test)
+{
+	static const gfp_t kinds[] = {
+		0, __GFP_SENSITIVE, __GFP_SENSITIVE | __GFP_RECLAIMABLE,
+		__GFP_DMA32, __GFP_DMA32 | __GFP_SENSITIVE,
+	};
+	pgd_t *root = kernel_to_restricted_pgdp(swapper_pg_dir);
+	const struct context *context;
+	unsigned int order;
+	int i, nr = 0;
+
+	for (i = 0; i < ARRAY_SIZE(contexts) * ARRAY_SIZE(kinds); i++) {
+		gfp_t gfp = kinds[i % ARRAY_SIZE(kinds)];
+
+		context = &contexts[i / ARRAY_SIZE(kinds)];
+		if (context->nolock && gfp)
+			continue;
+		for (order = 0; order <= context->order; order++) {
+			struct page *page = alloc_in(context, gfp | __GFP_ZERO, order);
+			const u8 *last;
+
+			KUNIT_EXPECT_NOT_NULL_MSG(test, page, "%s, %pGg, order %u",
+						  context->name, &gfp, order);
+			if (!page)
+				continue;
+			last = page_address(page) + (PAGE_SIZE << order) - 1;
+			KUNIT_EXPECT_NULL(test, memchr_inv(page_address(page), 0,
+							   PAGE_SIZE << order));
+			if (!(gfp & __GFP_SENSITIVE)) {
+				expect_reach(test, page_address(page), true);
+				expect_reach(test, last, true);
+			} else {
+				nr += maps(root, page_address(page)) || maps(root, last);
+			}
+			__free_pages(page, order);
+		}
+	}
+	return nr;
+}
+
+static void test_contexts(struct kunit *test)
+{
+	skip_unless_on(test);
+	KUNIT_EXPECT_EQ(test, sensitive_in_reach(test), 0);
+}
+
+static void test_contexts_unmarked(struct kunit *test)
+{
+	skip_unless_on(test);
+	asi_break_mask = ASI_BREAK_NOMARK;
+	KUNIT_EXPECT_GT(test, sensitive_in_reach(test), 0);
+	asi_break_mask = 0;
+}
+
 #define FLIP_BLOCKS	16	/* to flip */
 #define SECRET_BLOCKS	512	/* at most, in which to leave a pattern */
 #define SECRET_PAGES	4096	/* the same, of what is left of blocks */
@@ -1201,6 +1303,29 @@ static void free_list_of_pages(struct list_head *pages)
 	drain_all_pages(NULL);
 }
 
+/*
+ * Blocks of a kind each of which is in use, but most of it is free. Returns how many exits
+ * it took to have their translations in the TLB.
+ */
+static int fragment(struct kunit *test, gfp_t gfp, struct list_head *kept)
+{
+	struct page *page, *next;
+	LIST_HEAD(pages);
+	int i, exits = 0;
+
+	for (i = 0; i < OPEN_PAGES; i++) {
+		page = alloc_page(gfp);
+		KUNIT_ASSERT_NOT_NULL(test, page);
+		exits += exits_of_access(page_address(page));
+		list_add(&page->lru, &pages);
+	}
+	list_for_each_entry_safe(page, next, &pages, lru)
+		if (page_to_pfn(page) % 64 == 0)
+			list_move(&page->lru, kept);
+	free_list_of_pages(&pages);
+	return exits;
+}
+
 /* A block is mixed only while a page of it is lent; the last may be about to come back. */
 static bool mixed_for_a_reason(unsigned long pfn)
 {
@@ -1300,27 +1425,115 @@ static void test_lend_broken(struct kunit *test)
 	KUNIT_EXPECT_GT(test, lend(test, ASI_BREAK_NOCLEAR), 0);
 }
 
-/* Sensitive pages out of nonsensitive blocks, each of which is in use. */
-static void test_open(struct kunit *test)
+/*
+ * Pages that are lent or opened, one for each context that has a right to them, when there
+ * is no other free memory of that kind. Whoever must not wait may fail with sensitive
+ * memory; that is counted, and there is some for the next.
+ */
+static void expect_mixed(struct kunit *test, gfp_t kind, struct list_head *pages)
 {
-	int i, opened = 0, exits = 0;
+	const struct context *context;
+	struct page *page;
+	int i, tries;
+
+	for (i = 0; i < ARRAY_SIZE(contexts); i++) {
+		unsigned long failed = count_event(ASI_ATOMIC_FAILED);
+
+		context = &contexts[i];
+		if (context->nolock)
+			continue;
+		/* A few of the ordinary ones may be on a list of a CPU. */
+		for (tries = 0; tries < 4096 && some_are_left(); tries++) {
+			page = alloc_in(context, kind | __GFP_NOWARN, 0);
+			if (!page && (kind & __GFP_SENSITIVE) &&
+			    !gfpflags_allow_blocking(context->gfp)) {
+				KUNIT_EXPECT_GT_MSG(test, count_event(ASI_ATOMIC_FAILED), failed,
+						    "%s", context->name);
+				fsleep(USEC_PER_MSEC);
+				continue;
+			}
+			if (!page)
+				break;
+			list_add(&page->lru, pages);
+			expect_reach(test, page_address(page), !(kind & __GFP_SENSITIVE));
+			if (asi_block_split(page_to_pfn(page)))
+				break;
+		}
+		KUNIT_EXPECT_TRUE_MSG(test, page && asi_block_split(page_to_pfn(page)),
+				      "%s, after %d", context->name, tries);
+	}
+}
+
+static void test_lend_contexts(struct kunit *test)
+{
 	LIST_HEAD(pages);
-	struct page *page, *next;
 	LIST_HEAD(kept);
 
 	skip_unless_on(test);
-	for (i = 0; i < OPEN_PAGES; i++) {
-		page = alloc_page(GFP_KERNEL);
+	flip_back(test);
+	fragment(test, GFP_HIGHUSER, &kept);
+	asi_break_mask = ASI_BREAK_NOFLIP;
+	mix_kinds(GFP_KERNEL, &pages);
+	expect_mixed(test, 0, &pages);
+	asi_break_mask = 0;
+	free_list_of_pages(&pages);
+	free_list_of_pages(&kept);
+}
+
+/*
+ * A page that was lent and is held serves the next nonsensitive request as it is. If it had
+ * been drained first, to be lent again, it would have been cleared.
+ */
+static void test_held_page(struct kunit *test)
+{
+	struct page *page, *lent = NULL;
+	bool taken = false;
+	LIST_HEAD(pages);
+	LIST_HEAD(kept);
+	int tries;
+
+	skip_unless_on(test);
+	if (page_poisoning_enabled_static() || want_init_on_free() ||
+	    want_init_on_alloc(GFP_KERNEL) || debug_pagealloc_enabled_static())
+		kunit_skip(test, "pages are overwritten in any case");
+
+	flip_back(test);
+	fragment(test, GFP_HIGHUSER, &kept);
+	asi_break_mask = ASI_BREAK_NOFLIP;
+	mix_kinds(GFP_KERNEL, &pages);
+	for (tries = 0; tries < 100 && !taken; tries++) {
+		list_for_each_entry(page, &pages, lru)
+			if (asi_page_lent(page_to_pfn(page)))
+				break;
+		if (list_entry_is_head(page, &pages, lru))
+			break;
+		lent = page;
+		list_del(&lent->lru);
+		memset(page_address(lent), 0xa5, PAGE_SIZE);
+		__free_page(lent);
+		page = alloc_page(GFP_ATOMIC);
 		KUNIT_ASSERT_NOT_NULL(test, page);
-		/* Have its translation in the TLB. */
-		exits += exits_of_access(page_address(page));
+		expect_reach(test, page_address(page), true);
+		taken = page == lent && !memchr_inv(page_address(page), 0xa5, PAGE_SIZE);
 		list_add(&page->lru, &pages);
 	}
-	KUNIT_EXPECT_EQ(test, exits, 0);
-	list_for_each_entry_safe(page, next, &pages, lru)
-		if (page_to_pfn(page) % 64 == 0)
-			list_move(&page->lru, &kept);
+	asi_break_mask = 0;
+	KUNIT_EXPECT_NOT_NULL(test, lent);
+	KUNIT_EXPECT_TRUE(test, taken);
 	free_list_of_pages(&pages);
+	free_list_of_pages(&kept);
+}
+
+/* Sensitive pages out of nonsensitive blocks, each of which is in use. */
+static void test_open(struct kunit *test)
+{
+	struct page *page;
+	LIST_HEAD(pages);
+	LIST_HEAD(kept);
+	int opened = 0;
+
+	skip_unless_on(test);
+	KUNIT_EXPECT_EQ(test, fragment(test, GFP_KERNEL, &kept), 0);
 
 	asi_break_mask = ASI_BREAK_NOFLIP;
 	mix_kinds(GFP_HIGHUSER, &pages);
@@ -1336,6 +1549,10 @@ static void test_open(struct kunit *test)
 	KUNIT_EXPECT_GE(test, opened, pageblock_nr_pages);
 	list_for_each_entry(page, &kept, lru)
 		expect_reach(test, page_address(page), true);
+
+	asi_break_mask = ASI_BREAK_NOFLIP;
+	expect_mixed(test, __GFP_SENSITIVE, &pages);
+	asi_break_mask = 0;
 
 	free_list_of_pages(&pages);
 	free_list_of_pages(&kept);
@@ -2986,6 +3203,8 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_nonsensitive_kinds),
 	KUNIT_CASE(test_sensitive_kinds),
 	KUNIT_CASE(test_sensitive_kinds_unmarked),
+	KUNIT_CASE(test_contexts),
+	KUNIT_CASE(test_contexts_unmarked),
 	KUNIT_CASE(test_sensitive_slab),
 	KUNIT_CASE(test_sensitive_vmalloc),
 	KUNIT_CASE(test_flip_clears),
@@ -2997,6 +3216,8 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_flip_large),
 	KUNIT_CASE(test_lend),
 	KUNIT_CASE(test_lend_broken),
+	KUNIT_CASE(test_lend_contexts),
+	KUNIT_CASE(test_held_page),
 	KUNIT_CASE(test_open),
 	KUNIT_CASE(test_open_flushes),
 	KUNIT_CASE(test_open_flushes_broken),

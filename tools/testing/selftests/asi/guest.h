@@ -36,7 +36,7 @@
 struct guest {
 	int kvm, vm, vcpu;
 	struct kvm_run *run;
-	struct kvm_userspace_memory_region memory;
+	struct kvm_userspace_memory_region2 memory;
 };
 
 #define GUEST_CPUIDS	256
@@ -57,12 +57,12 @@ static inline int guest_set_cpuid(struct guest *guest)
 /* Forgets what the host knows of the memory, so that each page faults again. */
 static inline int guest_map(struct guest *guest)
 {
-	struct kvm_userspace_memory_region none = guest->memory;
+	struct kvm_userspace_memory_region2 none = guest->memory;
 
 	none.memory_size = 0;
-	if (ioctl(guest->vm, KVM_SET_USER_MEMORY_REGION, &none) && errno != EINVAL)
+	if (ioctl(guest->vm, KVM_SET_USER_MEMORY_REGION2, &none) && errno != EINVAL)
 		return -errno;
-	return ioctl(guest->vm, KVM_SET_USER_MEMORY_REGION, &guest->memory) ? -errno : 0;
+	return ioctl(guest->vm, KVM_SET_USER_MEMORY_REGION2, &guest->memory) ? -errno : 0;
 }
 
 /* Gives the guest a vCPU, by this number, to be run next. Returns 0 or a negative error. */
@@ -85,6 +85,7 @@ static inline int guest_add_vcpu(struct guest *guest, int number)
 	sregs.cs.selector = 0;
 	sregs.ds.limit = 0xffffffff;
 	sregs.ds.g = 1;
+	sregs.es = sregs.ds;
 	regs.rsp -= number * GUEST_STACK / 4;
 	/* All but the first wait for an interrupt otherwise, if the kernel has the irqchip. */
 	if (number && ioctl(guest->vcpu, KVM_SET_MP_STATE, &state) && errno != EINVAL)
@@ -95,33 +96,63 @@ static inline int guest_add_vcpu(struct guest *guest, int number)
 	return 0;
 }
 
-/*
- * Makes one from @size bytes at @mem, with a vCPU, and with the interrupt controllers and
- * the timer that the kernel has for guests if it is to have an irqchip. Returns 0 or a
- * negative error.
- */
-static inline int guest_make(struct guest *guest, const char *code, const char *end,
-			     char *mem, size_t size, bool irqchip)
+/* Makes one that has nothing yet. Returns 0 or a negative error. */
+static inline int guest_open(struct guest *guest)
 {
-	struct kvm_pit_config pit = { };
-
+	memset(guest, 0, sizeof(*guest));
 	guest->kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (guest->kvm < 0)
 		return -errno;
 	guest->vm = ioctl(guest->kvm, KVM_CREATE_VM, 0);
 	/* VMX needs some memory for itself. */
-	if (guest->vm < 0 || ioctl(guest->vm, KVM_SET_TSS_ADDR, 0xfffbd000))
-		return -errno;
+	return guest->vm < 0 || ioctl(guest->vm, KVM_SET_TSS_ADDR, 0xfffbd000) ? -errno : 0;
+}
+
+/*
+ * Memory of a guest_memfd, which user mode and the guest share, for guest_start(); NULL if
+ * there is no such thing.
+ */
+static inline char *guest_memfd(struct guest *guest, size_t size)
+{
+	struct kvm_create_guest_memfd memfd = {
+		.size = size,
+		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
+	};
+	int fd = ioctl(guest->vm, KVM_CREATE_GUEST_MEMFD, &memfd);
+	char *mem;
+
+	if (fd < 0)
+		return NULL;
+	guest->memory.flags = KVM_MEM_GUEST_MEMFD;
+	guest->memory.guest_memfd = fd;
+	mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+/*
+ * Gives it @size bytes at @mem and a vCPU, and if it is to have an irqchip, the interrupt
+ * controllers and the timer that the kernel has for guests. Returns 0 or a negative error.
+ */
+static inline int guest_start(struct guest *guest, const char *code, const char *end,
+			      char *mem, size_t size, bool irqchip)
+{
+	struct kvm_pit_config pit = { };
+
 	if (irqchip && (ioctl(guest->vm, KVM_CREATE_IRQCHIP, 0) ||
 			ioctl(guest->vm, KVM_CREATE_PIT2, &pit)))
 		return -errno;
 
 	memcpy(mem + GUEST_CODE, code, end - code);
-	guest->memory = (struct kvm_userspace_memory_region){
-		.memory_size = size,
-		.userspace_addr = (unsigned long)mem,
-	};
+	guest->memory.memory_size = size;
+	guest->memory.userspace_addr = (unsigned long)mem;
 	return guest_map(guest) ?: guest_add_vcpu(guest, 0);
+}
+
+/* Both, with memory that is there. */
+static inline int guest_make(struct guest *guest, const char *code, const char *end,
+			     char *mem, size_t size, bool irqchip)
+{
+	return guest_open(guest) ?: guest_start(guest, code, end, mem, size, irqchip);
 }
 
 /* Whether guests of real mode are run by the CPU, and not emulated. */

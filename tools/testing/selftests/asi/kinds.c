@@ -41,6 +41,7 @@
 
 #include "asi.h"
 #include "frames.h"
+#include "guest.h"
 #include "kinds.h"
 #include "kselftest.h"
 #include "samples.h"
@@ -316,6 +317,49 @@ static int plant_secret(const struct kind *kind, const struct pattern *pattern,
 	if (ftruncate(fd, SMALL))
 		return -errno;
 	return plant_mapping(kind, pattern, area, SMALL, MAP_SHARED, fd);
+}
+
+/* Copies its page there to all that come after it. */
+#define GUEST_DATA	0x10000
+GUEST_PROGRAM(copies, "cld; movl $0x10000, %esi; movl $0x11000, %edi; movl $0x3bc00, %ecx\n"
+	      "addr32 rep movsl");
+
+/* A KVM guest that has filled its memory by itself. */
+static int plant_guest_memory(const struct kind *kind, const struct pattern *pattern,
+			      struct area *area, bool memfd)
+{
+	struct guest guest;
+	int ret = guest_open(&guest);
+
+	if (ret)
+		return ret;
+	/* What emulates it would have tags too. */
+	if (!guest_is_executed())
+		return -EOPNOTSUPP;
+	area->addr = memfd ? guest_memfd(&guest, SMALL) : asi_fresh(SMALL);
+	if (!area->addr)
+		return -errno;
+	pattern_fill(area->addr + GUEST_DATA, PAGE, pattern, kind_word(kind->name));
+	ret = guest_start(&guest, guest_copies, guest_copies_end, area->addr, SMALL, false);
+	if (ret)
+		return ret;
+	if (!guest_run(&guest) || !pattern_found(area->addr + SMALL - PAGE, PAGE, pattern))
+		return -EIO;
+	area->addr += GUEST_DATA;
+	area->len = SMALL - GUEST_DATA;
+	return 0;
+}
+
+static int plant_guest(const struct kind *kind, const struct pattern *pattern,
+		       struct area *area)
+{
+	return plant_guest_memory(kind, pattern, area, false);
+}
+
+static int plant_gmem(const struct kind *kind, const struct pattern *pattern,
+		      struct area *area)
+{
+	return plant_guest_memory(kind, pattern, area, true);
 }
 
 /* Its pages are all the same, and so most of them one in the end. */
@@ -1210,6 +1254,8 @@ const struct kind kinds[] = {
 	{ "posixshm", "POSIX shared memory", plant_posixshm },
 	{ "hugetlb", "hugetlb page", plant_hugetlb },
 	{ "secret", "memory of memfd_secret()", plant_secret },
+	{ "guest", "memory of a KVM guest", plant_guest },
+	{ "gmem", "memory of a KVM guest, from a guest_memfd", plant_gmem },
 	{ "ksm", "page that KSM has merged", plant_ksm },
 	{ "moved", "memory that compaction has moved", plant_moved },
 	{ "uffd", "page that was filled in by userfaultfd", plant_uffd },

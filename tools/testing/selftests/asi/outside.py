@@ -56,9 +56,9 @@ CIGAM = bytes(0xff - byte for byte in MAGIC)
 TAG_SIZE = 64
 
 KINDS = ("anon huge shanon tmpfs ext4 disk rawdisk ramdisk memfd sysvshm posixshm hugetlb "
-         "secret ksm moved uffd pipe unix unixbig dgram netlink tcp collapse zerocopy udp "
-         "fragment xdp raw ping pktqueue tun vsock tty zswap msgq mqueue key uring packet "
-         "perf fpu regs freed vmm").split()
+         "secret guest gmem ksm moved uffd pipe unix unixbig dgram netlink tcp collapse "
+         "zerocopy udp fragment xdp raw ping pktqueue tun vsock tty zswap msgq mqueue key "
+         "uring packet perf fpu regs freed vmm").split()
 
 # What ASI does not keep secret yet: kernel stacks, and the registers of user
 # mode that are saved on them.

@@ -15,9 +15,14 @@
 #include "guest.h"
 #include "kselftest_harness.h"
 
+#ifndef MFD_HUGETLB
+#define MFD_HUGETLB	4U
+#endif
+
 #define EXITS	1000
 #define TRIES	3
-#define SIZE	(8UL << 20)
+#define HUGE	(2UL << 20)
+#define SIZE	(4 * HUGE)
 
 /* Less than this an exit is what the rest of the machine does meanwhile. */
 #define NOTHING	0.02
@@ -37,6 +42,7 @@ GUEST_PROGRAM(rdmsr, TIMES(1000, "movl $0x1b, %ecx; rdmsr"));
 GUEST_PROGRAM(pic, TIMES(1000, "inb $0x21, %al"));
 /* The ID of the local APIC */
 GUEST_PROGRAM(mmio, "movl $0xfee00020, %ebx\n" TIMES(1000, "addr32 movl (%ebx), %eax"));
+/* In the second, third and fourth MiB */
 GUEST_PROGRAM(npf, "movl $0x100000, %ebx\n"
 	      TIMES(1000, "addr32 movb $1, (%ebx); addl $0x1000, %ebx"));
 /* A timer of 1 kHz, the handler of its interrupt, and nothing to do but to wait for it */
@@ -98,9 +104,13 @@ static bool kvm_flushes_l1d(void)
 	return strstr(buf, "VMX: conditional cache flushes");
 }
 
+/* What a guest has its memory from */
+enum backing { ANON, THP, HUGETLB, SHMEM, GMEM };
+
 FIXTURE(vmexit) {
 	struct guest guest;
 	char *mem;
+	int fd;			/* of the memory, if it has one */
 };
 
 FIXTURE_VARIANT(vmexit) {
@@ -108,6 +118,9 @@ FIXTURE_VARIANT(vmexit) {
 	unsigned int exits;	/* of one run */
 	bool irqchip;
 	bool anew;		/* the memory for each run */
+	bool fresh;		/* it is not there before each run, from HUGE on */
+	enum backing backing;
+	bool windowless;	/* on purpose: such that what touches its memory exits */
 	bool skips;		/* an instruction, which has to be read for that by KVM on
 				 * CPUs that do not say how long it is
 				 */
@@ -127,6 +140,25 @@ VARIANT(pic, .exits = EXITS, .irqchip = true, .switches = 0);
 /* The same, if it does not say what the instruction is. */
 VARIANT(mmio, .exits = EXITS, .irqchip = true, .switches = 2);
 VARIANT(npf, .exits = EXITS, .anew = true, .switches = 0);
+/*
+ * The same with memory that is allocated and cleared on the way, whatever it is from: each
+ * of 744 pages, or two large ones.
+ */
+#define FRESH(name, from, nr)						\
+	FIXTURE_VARIANT_ADD(vmexit, name) {				\
+		.code = guest_npf, .end = guest_npf_end, .backing = from,	\
+		.exits = nr, .fresh = true, .switches = 2 }
+
+FRESH(fresh, ANON, 744);
+FRESH(fresh_thp, THP, 2);
+FRESH(fresh_hugetlb, HUGETLB, 2);
+FRESH(fresh_shmem, SHMEM, 744);
+FRESH(fresh_gmem, GMEM, 744);
+/* The negative control of these. */
+FIXTURE_VARIANT_ADD(vmexit, fresh_windowless) {
+	.code = guest_npf, .end = guest_npf_end, .exits = 744, .fresh = true,
+	.windowless = true, .switches = 4
+};
 /* The idle task runs, with registers of the guest saved. */
 VARIANT(hlt, .exits = 100, .irqchip = true, .skips = true, .switches = 0);
 VARIANT(clock, .exits = EXITS, .skips = true, .switches = 2);
@@ -200,6 +232,48 @@ static int make_xen(struct guest *guest)
 	       ioctl(guest->vcpu, KVM_XEN_VCPU_SET_ATTR, &runstate) ? -errno : 0;
 }
 
+/* Memory for a guest, or NULL; @fd is that of the file that it is part of. */
+static char *backed_by(enum backing backing, struct guest *guest, int *fd)
+{
+	char *mem;
+
+	*fd = -1;
+	switch (backing) {
+	case HUGETLB:
+		asi_write("/proc/sys/vm/compact_memory", "1\n");
+		asi_write("/proc/sys/vm/nr_hugepages", "4\n");
+		*fd = memfd_create("asi", MFD_CLOEXEC | MFD_HUGETLB);
+		break;
+	case SHMEM:
+		*fd = memfd_create("asi", MFD_CLOEXEC);
+		break;
+	case GMEM:
+		mem = guest_memfd(guest, SIZE);
+		*fd = guest->memory.guest_memfd;
+		return mem;
+	default:
+		mem = asi_fresh(SIZE + HUGE);
+		if (!mem)
+			return NULL;
+		mem += -(unsigned long)mem % HUGE;
+		/* A fault for each page */
+		return madvise(mem, SIZE, backing == THP ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) ?
+			NULL : mem;
+	}
+	if (*fd < 0 || ftruncate(*fd, SIZE))
+		return NULL;
+	mem = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+/* Has it without all of its memory from HUGE on. Returns whether that went. */
+static bool take_back(char *mem, int fd)
+{
+	if (fd < 0)
+		return !madvise(mem + HUGE, SIZE - HUGE, MADV_DONTNEED);
+	return !fallocate(fd, FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE, HUGE, SIZE - HUGE);
+}
+
 FIXTURE_SETUP(vmexit)
 {
 	int ret;
@@ -211,15 +285,18 @@ FIXTURE_SETUP(vmexit)
 		SKIP(return, "guests have guests with SVM only, here");
 	if (!guest_is_executed())
 		SKIP(return, "real mode is emulated, from memory of the VMM");
-	self->mem = asi_fresh(SIZE);
-	ASSERT_NE(NULL, self->mem);
-	/* A fault for each page */
-	madvise(self->mem, SIZE, MADV_NOHUGEPAGE);
-	ret = guest_make(&self->guest, variant->code, variant->end, self->mem, SIZE,
-			 variant->irqchip);
+	if (variant->windowless && (!asi_is_on() || !asi_has_debugfs()))
+		SKIP(return, "ASI is off, or no CONFIG_ASI_DEBUG");
+	ret = guest_open(&self->guest);
 	if (self->guest.kvm < 0)
 		SKIP(return, "no KVM");
 	ASSERT_EQ(0, ret);
+	self->mem = backed_by(variant->backing, &self->guest, &self->fd);
+	if (!self->mem && variant->backing == HUGETLB)
+		SKIP(return, "no huge pages");
+	ASSERT_NE(NULL, self->mem);
+	ASSERT_EQ(0, guest_start(&self->guest, variant->code, variant->end, self->mem, SIZE,
+				 variant->irqchip));
 	if (variant->hypervisor)
 		ASSERT_EQ(0, make_hypervisor(&self->guest, self->mem));
 	if (variant->xen && ioctl(self->guest.kvm, KVM_CHECK_EXTENSION, KVM_CAP_XEN_HVM) <= 0)
@@ -230,6 +307,10 @@ FIXTURE_SETUP(vmexit)
 
 FIXTURE_TEARDOWN(vmexit)
 {
+	if (variant->windowless)
+		asi_break("");
+	if (variant->backing == HUGETLB)
+		asi_write("/proc/sys/vm/nr_hugepages", "0\n");
 }
 
 /* Is L1D flushed for guests, and by ASI? What the kernel says of it has to agree. */
@@ -253,8 +334,11 @@ TEST_F_TIMEOUT(vmexit, costs, 120)
 	unsigned int runs = variant->exits > 1 ? 1 : EXITS, i, k, try;
 	double each[COUNTED], switches = variant->switches;
 	int l1d = flushes_l1d();
+	long huge;
 
 	ASSERT_LE(0, l1d);
+	if (variant->windowless)
+		ASSERT_EQ(0, asi_break("nowindow"));
 	/* What has been said may be on its way yet, through buffers that are sensitive. */
 	usleep(500000);
 	for (try = 0; try <= TRIES; try++) {
@@ -267,6 +351,9 @@ TEST_F_TIMEOUT(vmexit, costs, 120)
 		}
 		if (variant->anew)
 			ASSERT_EQ(0, guest_map(&self->guest));
+		if (variant->fresh)
+			ASSERT_TRUE(take_back(self->mem, self->fd));
+		huge = asi_counter("thp_fault_alloc");
 		for (k = 0; k < COUNTED; k++)
 			before[k] = counted(k);
 		for (i = 0; i < runs; i++)
@@ -277,6 +364,8 @@ TEST_F_TIMEOUT(vmexit, costs, 120)
 			if (least[k] < 0 || grown < least[k])
 				least[k] = grown;
 		}
+		if (variant->backing == THP)
+			EXPECT_EQ(2, asi_counter("thp_fault_alloc") - huge);
 	}
 	if (variant->hypervisor)
 		EXPECT_EQ(0x72, self->mem[VMCB + 0x70]);	/* CPUID */
@@ -292,7 +381,8 @@ TEST_F_TIMEOUT(vmexit, costs, 120)
 			EXPECT_LE(1 - NOTHING, each[KVM]);
 		return;
 	}
-	EXPECT_GT(NOTHING, each[0]);
+	EXPECT_EQ(variant->windowless, each[0] > 1 - NOTHING);
+	EXPECT_EQ(!variant->windowless, each[0] < NOTHING);
 	if (l1d)
 		EXPECT_EQ(0, each[KVM]);
 	if (variant->skips && asi_cpu_has("svm") && !asi_cpu_has("nrip_save"))

@@ -23,11 +23,11 @@
 #include <sys/wait.h>
 #include <linux/falloc.h>
 #include <linux/futex.h>
-#include <linux/kvm.h>
 #include <linux/userfaultfd.h>
 #include <time.h>
 
 #include "asi.h"
+#include "guest.h"
 #include "samples.h"
 #include "uring.h"
 #include "workloads.h"
@@ -625,20 +625,14 @@ static int run_cow_fault(struct workload_ctx *ctx, long n)
 /* Memory for a guest that user mode may map, and that is taken away each time. */
 static int setup_guest_memfd(struct workload_ctx *ctx)
 {
-	struct kvm_create_guest_memfd memfd = {
-		.size = 4096,
-		.flags = GUEST_MEMFD_FLAG_MMAP | GUEST_MEMFD_FLAG_INIT_SHARED,
-	};
-	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm;
+	struct guest guest;
+	int ret = guest_open(&guest);
 
-	vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
-	if (vm < 0)
-		return -errno;
-	ctx->fd[0] = ioctl(vm, KVM_CREATE_GUEST_MEMFD, &memfd);
-	if (ctx->fd[0] < 0)
-		return -errno;
-	ctx->mem = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, ctx->fd[0], 0);
-	return ctx->mem == MAP_FAILED ? -errno : 0;
+	if (ret)
+		return ret;
+	ctx->mem = guest_memfd(&guest, 4096);
+	ctx->fd[0] = guest.memory.guest_memfd;
+	return ctx->mem ? 0 : -errno;
 }
 
 static int run_guest_memfd(struct workload_ctx *ctx, long n)
