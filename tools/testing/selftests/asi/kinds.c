@@ -330,6 +330,7 @@ static int plant_guest_memory(const struct kind *kind, const struct pattern *pat
 {
 	struct guest guest;
 	int ret = guest_open(&guest);
+	char *byte;
 
 	if (ret)
 		return ret;
@@ -347,6 +348,9 @@ static int plant_guest_memory(const struct kind *kind, const struct pattern *pat
 		return -EIO;
 	area->addr += GUEST_DATA;
 	area->len = SMALL - GUEST_DATA;
+	/* The guest does not fault pages in for its VMM. */
+	for (byte = area->addr; byte < (char *)area->addr + area->len; byte += PAGE)
+		(void)asi_load(byte);
 	return 0;
 }
 

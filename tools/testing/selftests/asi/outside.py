@@ -90,8 +90,13 @@ LARGE = 2 << 20
 ADDRESS = 0x000ffffffffff000
 PRESENT = 1
 LEAF = 1 << 7
-PCID = 0xfff
+OTHER_ROOTS = 0x4000
 CR4_LA57 = 1 << 12
+
+# In a VMCB, see the AMD64 Architecture Programmer's Manual, volume 2, appendix B.
+SAVED_EFER = 0x4d0
+SAVED_CR3 = 0x550
+EFER_SVME = 1 << 12
 
 
 class CheckError(Exception):
@@ -198,6 +203,16 @@ class Ram:
                     self.secrets[page // PAGE] = kinds
                 at = page + PAGE
 
+    def word(self, at):
+        return int.from_bytes(self.bytes[at:at + 8], "little")
+
+    def find(self, what):
+        """Yields where in RAM that is."""
+        for start, end in self.populated():
+            at = start - 1
+            while (at := self.bytes.find(what, at + 1, end)) >= 0:
+                yield at
+
     def still_holds(self, frame):
         start = frame * PAGE
         return next(self.tags(start, start + PAGE), None) is not None
@@ -284,9 +299,6 @@ def roots(cpl, cr3, asi, pti):
     """
     base = cr3 & ADDRESS
     mode = "user" if cpl == 3 else "kernel"
-    # That of spin's guest, which has no tables
-    if not base:
-        return mode, []
     if asi:
         choice = base >> 12 & 3
         block = base & ~0x3fff
@@ -324,6 +336,8 @@ class Check:
         guests = options.asi and OWN & set(options.kinds)
         self.modes = [mode for mode in MODES if mode != "guest" or guests]
         self.roots = Counter()
+        self.guest_root = {}    # CPU: a CR3 with which it was on the guest root
+        self.saved = {}         # CPU: where CR3 of the host is while spin's guest runs
         self.looks = 0          # at a guest of which some tables were walked
         self.samples = Counter()    # of each mode: looks at a CPU in it
         self.cpus = Counter()       # the same, but CPUs
@@ -337,7 +351,15 @@ class Check:
         for cpu, cpl, _cr0, cr3, cr4 in self.monitor.registers():
             mode, walk = roots(cpl, cr3, self.options.asi, self.options.pti)
             levels = 5 if cr4 & CR4_LA57 else 4
+            # It is spin's guest, which has no tables.
+            if not cr3 & ADDRESS:
+                mode, walk = "guest", []
+                root = self.host_root(cpu)
+                if root:
+                    levels, walk = self.guest_root[cpu][1], [("host of a guest", root)]
             for name, root in walk:
+                if name == "guest":
+                    self.guest_root[cpu] = cr3, levels
                 views.setdefault((mode, root, levels), (name, cpu))
                 self.roots[name] += 1
             if walk:
@@ -345,6 +367,25 @@ class Check:
             else:
                 self.unrestricted += 1
         return views
+
+    def host_root(self, cpu):
+        """
+        What a CPU that runs spin's guest will be on after its exit, or None if that cannot
+        be told. QEMU has SVM save the host as it is laid out in a VMCB, in a page of the
+        CPU that is not known, but for what CR3 can be there: each CPU has two sets of
+        roots, side by side.
+        """
+        if cpu not in self.saved and cpu in self.guest_root:
+            seen = self.guest_root[cpu][0]
+            found = [at for cr3 in (seen, seen ^ OTHER_ROOTS)
+                     for at in self.ram.find(cr3.to_bytes(8, "little"))
+                     if at % PAGE == SAVED_CR3 and
+                     self.ram.word(at - SAVED_CR3 + SAVED_EFER) & EFER_SVME]
+            if len(found) == 1:
+                self.saved[cpu] = found[0]
+        if cpu not in self.saved:
+            return None
+        return self.ram.word(self.saved[cpu]) & ADDRESS
 
     def sample(self):
         """One look at the stopped guest."""
