@@ -161,6 +161,7 @@ FIXTURE_VARIANT_ADD(vmexit, fresh_windowless) {
 	.code = guest_npf, .end = guest_npf_end, .exits = 744, .fresh = true,
 	.windowless = true, .switches = 4
 };
+
 /* The idle task runs, with registers of the guest saved. */
 VARIANT(hlt, .exits = 100, .irqchip = true, .skips = true, .switches = 0);
 VARIANT(clock, .exits = EXITS, .skips = true, .switches = 2);
