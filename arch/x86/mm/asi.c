@@ -248,7 +248,6 @@ void __init asi_init(void)
 /* What bugs.c wants transitions to flush, and the bugs that are left to them. */
 static u8 asi_requested __initdata;
 static u8 asi_flushes __ro_after_init;
-static u8 asi_taken_over __ro_after_init;
 static char asi_instead_of[64] __ro_after_init;
 
 /*
@@ -369,16 +368,6 @@ void __init asi_take_over(u8 flushes, const char *bug)
 	asi_taken_over |= flushes;
 	scnprintf(asi_instead_of + len, sizeof(asi_instead_of) - len, " %s", bug);
 }
-
-/**
- * asi_stands_in - has a mitigation that is always paid been replaced?
- * @flushes:	ASI_FLUSH_*, by any of these
- */
-bool asi_stands_in(u8 flushes)
-{
-	return asi_taken_over & flushes;
-}
-EXPORT_SYMBOL_FOR_KVM(asi_stands_in);
 
 static const struct {
 	u8 flush;

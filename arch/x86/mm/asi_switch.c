@@ -72,6 +72,7 @@ EXPORT_PER_CPU_SYMBOL_GPL(asi_cpu);
 
 struct asi_policy asi_policies[ASI_NR_RUNS] __ro_after_init;
 u8 asi_released __ro_after_init;
+u8 asi_taken_over __ro_after_init;
 u8 asi_sibling_leaks __ro_after_init;
 
 /* What guests run beside: the restricted root if they are not to have their own. */
@@ -701,6 +702,16 @@ void asi_taint_window(void)
 	asi_taint(asi_policies[ASI_RUNS_KERNEL].leaves);
 	this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
 }
+
+/**
+ * asi_stands_in - has a mitigation that is always paid been replaced?
+ * @flushes:	ASI_FLUSH_*, by any of these
+ */
+bool asi_stands_in(u8 flushes)
+{
+	return asi_taken_over & flushes;
+}
+EXPORT_SYMBOL_FOR_KVM(asi_stands_in);
 
 /**
  * asi_taint_l1d - the guest that runs next must not read what the one before has in L1D,

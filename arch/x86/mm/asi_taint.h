@@ -60,6 +60,7 @@ struct asi_policy {
 
 extern struct asi_policy asi_policies[ASI_NR_RUNS];
 extern u8 asi_released;			/* asi_taints_released(), if siblings are stunned */
+extern u8 asi_taken_over;		/* ASI_FLUSH_*: what nobody else does any more */
 extern u8 asi_sibling_leaks;		/* asi_leaks_to_siblings() */
 
 /**
