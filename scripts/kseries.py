@@ -103,9 +103,9 @@ def objects(paths):
             if re.search(r"\.[cS]$", path) and not path.startswith("tools/")]
 
 
-def config(leave_out=None, touched=True):
-    """base.config and what compiles all that is touched, as the text of a fragment."""
-    more = (ROOT / "configs/touched.config").read_text() if touched else ""
+def config(leave_out=None):
+    """A configuration that compiles all that is touched, as the text of a fragment."""
+    more = (ROOT / "configs/touched.config").read_text()
     base = (ROOT / "configs/base.config").read_text().splitlines(keepends=True)
     return "".join(line for line in base if line.split("=")[0] + "=" not in more and
                    not (leave_out and re.search(leave_out, line))) + more
