@@ -33,6 +33,7 @@
 #include <linux/compaction.h>
 #include <linux/highmem.h>
 #include <linux/init.h>
+#include <linux/irq_work.h>
 #include <linux/memblock.h>
 #include <linux/mm.h>
 #include <linux/page-isolation.h>
@@ -202,6 +203,68 @@ bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 	if (asi_wq && (gfp & __GFP_KSWAPD_RECLAIM))
 		queue_work(asi_wq, &asi_work);
 	return false;
+}
+
+/* Where somebody found nothing who takes no lock, and how much he wanted */
+static struct zone *asi_nolock_zone;
+static unsigned int asi_nolock_order;
+
+static bool asi_has_nonsensitive(struct zone *zone, unsigned int order)
+{
+	for (; order < NR_PAGE_ORDERS; order++)
+		if (!free_area_empty(&zone->free_area[order], MIGRATE_UNMOVABLE) ||
+		    !free_area_empty(&zone->free_area[order], MIGRATE_RECLAIMABLE))
+			return true;
+	return false;
+}
+
+static void asi_nolock_flip(struct work_struct *work)
+{
+	unsigned int order = READ_ONCE(asi_nolock_order);
+	struct zone *zone = READ_ONCE(asi_nolock_zone);
+	struct zone *first = zone->zone_pgdat->node_zones;
+
+	for (; zone >= first; zone--) {
+		if (!populated_zone(zone))
+			continue;
+		/* Maybe it was just that others had the lock. */
+		if (asi_has_nonsensitive(zone, order))
+			return;
+		if (asi_flip_block(zone, order, GFP_KERNEL, 0, MIGRATE_UNMOVABLE)) {
+			count_vm_event(ASI_ATOMIC_FAILED);
+			return;
+		}
+	}
+}
+
+static DECLARE_WORK(asi_nolock_work, asi_nolock_flip);
+
+static void asi_kick_nolock(struct irq_work *work)
+{
+	if (asi_wq)
+		queue_work(asi_wq, &asi_nolock_work);
+}
+
+static DEFINE_IRQ_WORK(asi_nolock_kick, asi_kick_nolock);
+
+/**
+ * asi_nolock_failed - a request fails that takes no lock
+ * @zone: where it would have been served first
+ * @order: of the request
+ *
+ * Such requests are for nonsensitive memory. They do not have a block flipped; a worker
+ * does so for the next of them if there was nothing but sensitive memory, which is
+ * counted then.
+ *
+ * Context: any; who asks may hold locks of the workqueue, or be an NMI.
+ */
+void asi_nolock_failed(struct zone *zone, unsigned int order)
+{
+	if (!asi_enabled() || !zone)
+		return;
+	WRITE_ONCE(asi_nolock_order, order);
+	WRITE_ONCE(asi_nolock_zone, zone);
+	irq_work_queue(&asi_nolock_kick);
 }
 
 static int __init asi_block_init(void)

@@ -463,6 +463,14 @@ static void asi_show_status(struct seq_buf *seq)
 	seq_buf_putc(seq, '\n');
 }
 
+/* Does something else do VERW, on the way to user mode or to some guests? */
+static bool __init asi_verw_elsewhere(void)
+{
+	return boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF) ||
+	       boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM) ||
+	       boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM_MMIO);
+}
+
 /**
  * asi_select_flushes - choose what transitions flush, and say what is on
  *
@@ -531,8 +539,8 @@ void __init asi_select_flushes(void)
 
 	if (asi_enabled() && !asi_no_stun_reason) {
 		asi_released = asi_taints_released(&asi_policies[ASI_RUNS_KERNEL]);
-		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF) &&
-		    asi_options.flush != ASI_FLUSH_NONE)
+		/* These are no entries of theirs. */
+		if (asi_verw_elsewhere() && asi_options.flush != ASI_FLUSH_NONE)
 			static_branch_enable(&asi_verw_siblings);
 		static_branch_enable(&asi_stuns_siblings);
 	}

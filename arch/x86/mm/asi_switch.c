@@ -132,8 +132,8 @@ static noinline noinstr void asi_fill_l1d(void)
 /*
  * What the kernel has left to be read by untrusted code, which may be that of a guest.
  *
- * Siblings that are stunned will run again, and may run guests. Where each exit to user mode
- * does VERW by itself, that is too late for them.
+ * Siblings that are stunned will run again, and may run guests. Where each exit to user mode,
+ * or VM entry, does VERW by itself, that is too late for them.
  */
 static __always_inline void asi_flush_data(bool guest)
 {

@@ -953,6 +953,9 @@ static void *open_window(struct page *page)
 /*
  * Use a translation, over and over lest the interrupts in between evict it from
  * the TLB, until it is gone there or has ceased to be in the page table.
+ *
+ * Whoever wants this CPU gets it, and the attempt is spoilt: stop_machine() has
+ * displaced who would tell to go on.
  */
 static __no_sanitize_address int stand_by(void *data)
 {
@@ -986,10 +989,11 @@ static __no_sanitize_address int stand_by(void *data)
 		/* STI takes effect with a delay, and longer before a PAUSE in TCG. */
 		udelay(1);
 		local_irq_disable();
-	} while (!go && !bystander->lost);
+	} while (!go && !bystander->lost && !need_resched());
+	bystander->valid &= go || bystander->lost;
 	local_irq_enable();
 	/* Pairs with is_stale(), which looks no earlier. */
-	while (!smp_load_acquire(&bystander->go))
+	while (!smp_load_acquire(&bystander->go) && !need_resched())
 		cpu_relax();
 	preempt_enable();
 	if (bystander->mm && !bystander->lazy)
@@ -1620,6 +1624,53 @@ static void test_open(struct kunit *test)
 	free_list_of_pages(&kept);
 }
 
+/*
+ * Take all nonsensitive pages that are free without a lock, and see whether another one comes
+ * up. How often one did because a block was flipped for that.
+ */
+static unsigned long nolock_flips(struct kunit *test, unsigned long broken)
+{
+	unsigned long before = count_event(ASI_ATOMIC_FAILED);
+	struct page *page;
+	LIST_HEAD(pages);
+	int tries;
+
+	asi_break_mask = ASI_BREAK_NOFLIP;
+	for (tries = 0; tries < 20; tries++) {
+		while ((page = alloc_pages_nolock(0, NUMA_NO_NODE, 0)))
+			list_add(&page->lru, &pages);
+		fsleep(1000);
+	}
+	KUNIT_EXPECT_EQ(test, count_event(ASI_ATOMIC_FAILED), before);
+	asi_break_mask = broken;
+	for (tries = 0; tries < 100 && !page; tries++) {
+		page = alloc_pages_nolock(0, NUMA_NO_NODE, 0);
+		if (page)
+			list_add(&page->lru, &pages);
+		else
+			fsleep(1000);
+	}
+	asi_break_mask = 0;
+	if (!broken)
+		KUNIT_EXPECT_NOT_NULL(test, page);
+	list_for_each_entry(page, &pages, lru)
+		KUNIT_EXPECT_TRUE(test, asi_page_mapped(page_to_pfn(page)));
+	free_list_of_pages(&pages);
+	return count_event(ASI_ATOMIC_FAILED) - before;
+}
+
+static void test_nolock(struct kunit *test)
+{
+	skip_unless_on(test);
+	KUNIT_EXPECT_GE(test, nolock_flips(test, 0), 1);
+}
+
+static void test_nolock_broken(struct kunit *test)
+{
+	skip_unless_on(test);
+	KUNIT_EXPECT_EQ(test, nolock_flips(test, ASI_BREAK_NOFLIP), 0);
+}
+
 /* The types of all blocks agree with the page tables. */
 static void test_types(struct kunit *test)
 {
@@ -2051,42 +2102,56 @@ static void test_window_taints(struct kunit *test)
 	end_windows(page);
 }
 
-/* Another CPU that has the same mm loaded does not find the window. */
-static void test_window_is_alone(struct kunit *test)
+/*
+ * Does another CPU that has the same mm loaded find a window? -1 if this CPU was wanted
+ * meanwhile: by stop_machine(), say, for which the other one waits already.
+ */
+static int is_shared(struct kunit *test, struct page *page)
 {
-	struct bystander bystander = { .window = true };
+	struct bystander bystander = { .window = true, .mm = current->mm };
+	unsigned int cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
 	struct task_struct *task;
-	struct page *page;
-	unsigned int cpu;
 	void *window;
+	int shared = -1;
 
-	skip_unless_on(test);
-	if (num_online_cpus() < 2)
-		kunit_skip(test, "needs two CPUs");
-	page = begin_windows(test);
-	bystander.mm = current->mm;
-	migrate_disable();
-	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
 	task = kthread_create_on_cpu(stand_by, &bystander, cpu, "asi_test/%u");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
 	get_task_struct(task);
 
 	/* With which preemption is off */
 	window = open_window(page);
-	KUNIT_ASSERT_NOT_NULL(test, window);
 	bystander.address = window;
 	wake_up_process(task);
-	/* Pairs with stand_by(). */
-	while (!smp_load_acquire(&bystander.ready))
+	while (window && shared < 0 && !need_resched()) {
+		/* Pairs with stand_by(). */
+		if (smp_load_acquire(&bystander.ready))
+			shared = !bystander.lost;
 		cpu_relax();
-	KUNIT_EXPECT_TRUE(test, readable(window));
-	KUNIT_EXPECT_TRUE(test, bystander.lost);
-	kunmap_window(window);
+	}
+	KUNIT_EXPECT_TRUE(test, window && readable(window));
+	if (window)
+		kunmap_window(window);
 
 	/* Pairs with stand_by(). */
 	smp_store_release(&bystander.go, true);
 	kthread_stop_put(task);
+	return shared;
+}
+
+static void test_window_is_alone(struct kunit *test)
+{
+	int tries, shared = -1;
+	struct page *page;
+
+	skip_unless_on(test);
+	if (num_online_cpus() < 2)
+		kunit_skip(test, "needs two CPUs");
+	page = begin_windows(test);
+	migrate_disable();
+	for (tries = 0; shared < 0 && tries < 20; tries++)
+		shared = is_shared(test, page);
 	migrate_enable();
+	KUNIT_EXPECT_EQ(test, shared, 0);
 	end_windows(page);
 }
 
@@ -2449,7 +2514,9 @@ static void test_policies(struct kunit *test)
 		guest = asi_policies[ASI_RUNS_GUEST];
 		KUNIT_EXPECT_EQ(test, asi_sibling_leaks, asi_leaks_to_siblings(&user, &guest));
 		KUNIT_EXPECT_EQ(test, static_key_enabled(&asi_verw_siblings),
-				asi_stuns() && boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF) &&
+				asi_stuns() && (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF) ||
+						boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM) ||
+						boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM_MMIO)) &&
 				!strstr(saved_command_line, "flush=none"));
 		if (!asi_has_guest_root())
 			KUNIT_EXPECT_EQ(test, guest.leaks & ASI_DATA_USER, 0);
@@ -3058,14 +3125,14 @@ static void test_nmi_restores(struct kunit *test)
 	__free_page(page);
 }
 
-/* Where each exit to user mode does VERW, that is too late for siblings. */
+/* Where each exit to user mode or VM entry does VERW, that is too late for siblings. */
 static void test_verw_siblings(struct kunit *test)
 {
 	unsigned long flushes, flags;
 
 	skip_unless_on(test);
 	if (!static_key_enabled(&asi_verw_siblings))
-		kunit_skip(test, "siblings are not stunned, or exits do no VERW");
+		kunit_skip(test, "siblings are not stunned, or VERW is ASI's own");
 	local_irq_save(flags);
 	enter();
 	flushes = this_cpu_read(vm_event_states.event[ASI_FLUSH_DATA]);
@@ -3281,6 +3348,8 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_lend_contexts),
 	KUNIT_CASE(test_held_page),
 	KUNIT_CASE(test_open),
+	KUNIT_CASE(test_nolock),
+	KUNIT_CASE(test_nolock_broken),
 	KUNIT_CASE(test_open_flushes),
 	KUNIT_CASE(test_open_flushes_broken),
 	KUNIT_CASE(test_close_flushes),
