@@ -260,7 +260,7 @@ static DEFINE_IRQ_WORK(asi_nolock_kick, asi_kick_nolock);
  */
 void asi_nolock_failed(struct zone *zone, unsigned int order)
 {
-	if (!asi_enabled() || !zone)
+	if (!zone)
 		return;
 	WRITE_ONCE(asi_nolock_order, order);
 	WRITE_ONCE(asi_nolock_zone, zone);

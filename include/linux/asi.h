@@ -175,7 +175,6 @@ static inline gfp_t asi_gfp_like(const void *p, gfp_t gfp)
 bool asi_pages_sensitive(struct page **pages, unsigned int count);
 bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 		    unsigned int alloc_flags, int migratetype);
-void asi_nolock_failed(struct zone *zone, unsigned int order);
 void asi_clear_pages(struct page *page, unsigned int order);
 int asi_claim_range(unsigned long start_pfn, unsigned long end_pfn);
 void __meminit asi_init_block(unsigned long pfn, int migratetype);
@@ -241,7 +240,6 @@ static inline gfp_t asi_keep_mark(gfp_t gfp, gfp_t scoped) { return scoped; }
 static inline bool asi_flip_block(struct zone *zone, unsigned int order,
 				  gfp_t gfp, unsigned int alloc_flags,
 				  int migratetype) { return false; }
-static inline void asi_nolock_failed(struct zone *zone, unsigned int order) { }
 static inline int asi_claim_range(unsigned long start_pfn,
 				  unsigned long end_pfn) { return 0; }
 static inline void asi_init_block(unsigned long pfn, int migratetype) { }
