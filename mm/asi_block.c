@@ -205,7 +205,7 @@ bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 	return false;
 }
 
-/* Where somebody found nothing who takes no lock, and how much he wanted */
+/* Where somebody began to look who takes no lock and found nothing, and for how much */
 static struct zone *asi_nolock_zone;
 static unsigned int asi_nolock_order;
 
@@ -220,13 +220,12 @@ static bool asi_has_nonsensitive(struct zone *zone, unsigned int order)
 
 static void asi_nolock_flip(struct work_struct *work)
 {
+	struct zone *zone, *first = READ_ONCE(asi_nolock_zone);
 	unsigned int order = READ_ONCE(asi_nolock_order);
-	struct zone *zone = READ_ONCE(asi_nolock_zone);
-	struct zone *first = zone->zone_pgdat->node_zones;
+	struct zonelist *zonelist = node_zonelist(zone_to_nid(first), GFP_KERNEL);
+	struct zoneref *z;
 
-	for (; zone >= first; zone--) {
-		if (!populated_zone(zone))
-			continue;
+	for_each_zone_zonelist(zone, z, zonelist, zone_idx(first)) {
 		/* Maybe it was just that others had the lock. */
 		if (asi_has_nonsensitive(zone, order))
 			return;
@@ -253,8 +252,8 @@ static DEFINE_IRQ_WORK(asi_nolock_kick, asi_kick_nolock);
  * @order: of the request
  *
  * Such requests are for nonsensitive memory. They do not have a block flipped; a worker
- * does so for the next of them if there was nothing but sensitive memory, which is
- * counted then.
+ * does so for the next of them if there was nothing but sensitive memory, and counts it.
+ * Where no whole block is free it can but have memory compacted.
  *
  * Context: any; who asks may hold locks of the workqueue, or be an NMI.
  */

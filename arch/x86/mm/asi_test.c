@@ -1630,7 +1630,7 @@ static void test_open(struct kunit *test)
  */
 static unsigned long nolock_flips(struct kunit *test, unsigned long broken)
 {
-	unsigned long before = count_event(ASI_ATOMIC_FAILED);
+	unsigned long flips, before = count_event(ASI_ATOMIC_FAILED);
 	struct page *page;
 	LIST_HEAD(pages);
 	int tries;
@@ -1643,20 +1643,24 @@ static unsigned long nolock_flips(struct kunit *test, unsigned long broken)
 	}
 	KUNIT_EXPECT_EQ(test, count_event(ASI_ATOMIC_FAILED), before);
 	asi_break_mask = broken;
-	for (tries = 0; tries < 100 && !page; tries++) {
-		page = alloc_pages_nolock(0, NUMA_NO_NODE, 0);
-		if (page)
+	/* Others may free some, or have a block flipped; then there is more to take. */
+	for (tries = 0; tries < 200 && count_event(ASI_ATOMIC_FAILED) == before; tries++) {
+		while ((page = alloc_pages_nolock(0, NUMA_NO_NODE, 0)))
 			list_add(&page->lru, &pages);
-		else
-			fsleep(1000);
+		fsleep(1000);
 	}
+	page = alloc_pages_nolock(0, NUMA_NO_NODE, 0);
+	/* The worker may be about to look. */
+	flips = count_event(ASI_ATOMIC_FAILED) - before;
 	asi_break_mask = 0;
+	if (page)
+		list_add(&page->lru, &pages);
 	if (!broken)
 		KUNIT_EXPECT_NOT_NULL(test, page);
 	list_for_each_entry(page, &pages, lru)
 		KUNIT_EXPECT_TRUE(test, asi_page_mapped(page_to_pfn(page)));
 	free_list_of_pages(&pages);
-	return count_event(ASI_ATOMIC_FAILED) - before;
+	return flips;
 }
 
 static void test_nolock(struct kunit *test)
