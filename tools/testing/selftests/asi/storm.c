@@ -3,7 +3,8 @@
  * Transitions on every CPU at the highest rate there is, for as long as asked,
  * so that interrupts meet them at every instruction. Non-maskable ones come
  * from SysRq-l, which sends them to all CPUs but its own, and from the host, if
- * it injects some when it sees the line "storm: ready" (see nmi.py).
+ * it injects some when it sees the line "storm: ready" (see nmi.py). Guest steps
+ * has a CPU that takes them between any two instructions, as real ones do.
  *
  * Then come machine checks from the host. A probe has their handler read
  * sensitive memory, so that it exits by itself wherever it has come in between:
