@@ -205,7 +205,11 @@ bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 	return false;
 }
 
-/* Where somebody began to look who takes no lock and found nothing, and for how much */
+/*
+ * Where somebody began to look who takes no lock and found nothing, and for how much. An
+ * NMI or another CPU may write both in between: whichever zone and order the worker finds
+ * were asked for, and who is forgotten asks again.
+ */
 static struct zone *asi_nolock_zone;
 static unsigned int asi_nolock_order;
 

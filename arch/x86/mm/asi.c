@@ -539,7 +539,7 @@ void __init asi_select_flushes(void)
 
 	if (asi_enabled() && !asi_no_stun_reason) {
 		asi_released = asi_taints_released(&asi_policies[ASI_RUNS_KERNEL]);
-		/* These are no entries of theirs. */
+		/* That comes when this CPU goes on; siblings are let go before. */
 		if (asi_verw_elsewhere() && asi_options.flush != ASI_FLUSH_NONE)
 			static_branch_enable(&asi_verw_siblings);
 		static_branch_enable(&asi_stuns_siblings);
