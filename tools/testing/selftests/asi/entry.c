@@ -2,6 +2,7 @@
 /*
  * System calls of every kind, and the first return of whatever is new.
  */
+#include <linux/aio_abi.h>
 #include <linux/sched.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -218,6 +219,41 @@ TEST_F(entry, read_of_another_process)
 	EXPECT_EXITS(ROUNDS);
 }
 
+/* The kernel writes to the process's ring from an interrupt. */
+TEST_F(entry, aio_completion)
+{
+	struct iocb request = { .aio_lio_opcode = IOCB_CMD_PREAD, .aio_nbytes = LEN };
+	const char *disk = asi_ext4();
+	struct iocb *requests = &request;
+	aio_context_t context = 0;
+	struct io_event event;
+	int file, i;
+
+	if (!disk)
+		SKIP(return, "no ext4");
+	file = asi_tmpfile(disk);
+	ASSERT_LE(0, file);
+	ASSERT_EQ(LEN, write(file, self->buf, LEN));
+	ASSERT_EQ(0, fsync(file));
+	ASSERT_EQ(0, fcntl(file, F_SETFL, O_DIRECT));
+	if (syscall(__NR_io_setup, 1, &context))
+		SKIP(return, "no AIO: %s", strerror(errno));
+	request.aio_fildes = file;
+	request.aio_buf = (uintptr_t)self->buf;
+	for (i = 0; i < ROUNDS; i++) {
+		memset(self->buf, 0, LEN);
+		memset(&event, 0, sizeof(event));
+		ASSERT_EQ(1, syscall(__NR_io_submit, context, 1, &requests));
+		EXPECT_RESTRICTED();
+		ASSERT_EQ(1, syscall(__NR_io_getevents, context, 1, 1, &event, NULL));
+		EXPECT_RESTRICTED();
+		ASSERT_EQ(LEN, event.res);
+		EXPECT_TRUE(all_filled(self->buf));
+	}
+	EXPECT_EQ(0, syscall(__NR_io_destroy, context));
+	close(file);
+}
+
 FIXTURE(io_uring)
 {
 	int unused;
@@ -225,11 +261,12 @@ FIXTURE(io_uring)
 
 FIXTURE_VARIANT(io_uring)
 {
-	unsigned int flags;
+	unsigned int setup, flags;
 };
 
 FIXTURE_VARIANT_ADD(io_uring, inline) { .flags = 0 };
 FIXTURE_VARIANT_ADD(io_uring, worker) { .flags = IOSQE_ASYNC };
+FIXTURE_VARIANT_ADD(io_uring, poller) { .setup = IORING_SETUP_SQPOLL };
 
 FIXTURE_SETUP(io_uring)
 {
@@ -246,7 +283,7 @@ TEST_F(io_uring, read)
 	struct uring ring;
 	int file, i, ret;
 
-	ret = uring_init(&ring);
+	ret = uring_init(&ring, variant->setup);
 	if (ret)
 		SKIP(return, "no io_uring: %s", strerror(-ret));
 	file = memfd_create("asi", 0);

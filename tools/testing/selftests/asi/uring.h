@@ -22,10 +22,10 @@ struct uring {
 	struct io_uring_cqe *cqes;
 };
 
-/* Returns 0 or a negative error. */
-static inline int uring_init(struct uring *ring)
+/* With @flags = IORING_SETUP_SQPOLL a thread polls. Returns 0 or a negative error. */
+static inline int uring_init(struct uring *ring, unsigned int flags)
 {
-	struct io_uring_params params = { };
+	struct io_uring_params params = { .flags = flags, .sq_thread_idle = 1 };
 	char *rings;
 
 	memset(ring, 0, sizeof(*ring));
@@ -62,7 +62,7 @@ static inline int uring_do(struct uring *ring, const struct io_uring_sqe *sqe)
 	ring->sq_array[slot] = slot;
 	__atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
 	ret = syscall(__NR_io_uring_enter, ring->fd, 1, 1,
-		      IORING_ENTER_GETEVENTS, NULL, 0);
+		      IORING_ENTER_GETEVENTS | IORING_ENTER_SQ_WAKEUP, NULL, 0);
 	if (ret < 0)
 		return -errno;
 	if (__atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE) == head)

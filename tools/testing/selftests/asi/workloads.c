@@ -400,7 +400,7 @@ static int setup_uring(struct workload_ctx *ctx)
 	int ret = setup_tmpfs(ctx);
 
 	if (!ret)
-		ret = uring_init(&ring);
+		ret = uring_init(&ring, 0);
 	if (ret)
 		return ret;
 	/* The buffer is not needed by its name any more. */
