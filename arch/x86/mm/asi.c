@@ -347,7 +347,7 @@ bool __init asi_can_flush(u8 flushes)
  * @what:	stays, for the administrator
  * @reason:	or NULL if it is that the CPU lacks IBPB
  *
- * Says nothing where that has been chosen: by asi=, by attack vectors.
+ * Says nothing where ASI is not to do it: by asi=, by attack vectors.
  */
 void __init asi_keeps(u8 flushes, const char *what, const char *reason)
 {

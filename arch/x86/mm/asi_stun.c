@@ -38,8 +38,10 @@
  *    back to the restricted address space, and exits again when it has to; in between
  *    a sibling can run. This takes as long as interrupts are off there, or firmware
  *    runs, whose page tables have no restricted root. An idle CPU is restricted, from
- *    where nothing can be traced any more. So is one that joins: should it hang on its
- *    way up, before it is online and can be asked, its siblings go on.
+ *    where nothing can be traced any more, and after each interrupt again, which ends what
+ *    it does. Where it polls instead, cpu_idle_poll() looks; poll_idle() ends after some
+ *    microseconds, a tick at most. So is one that joins: should it hang on its way up,
+ *    before it is online and can be asked, its siblings go on.
  *  - In a panic nobody waits for a CPU that may be dead. An oops looks like one while
  *    crash_kexec() runs: for that moment an exit may leave a sibling in user mode.
  *

@@ -6,9 +6,11 @@
  */
 #include <kunit/test.h>
 #include <linux/asi.h>
+#include <linux/cpu.h>
 #include <linux/delay.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/hrtimer.h>
 #include <linux/initrd.h>
 #include <linux/irq_work.h>
 #include <linux/kthread.h>
@@ -20,6 +22,7 @@
 #include <linux/pgtable.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
@@ -3023,6 +3026,62 @@ static void test_let_go(struct kunit *test)
 	mmput(mm);
 }
 
+#define IDLE_EXITS	50
+
+static int idle_exits, idle_kept;
+
+static enum hrtimer_restart exit_in_idle(struct hrtimer *timer)
+{
+	/* Since the last one */
+	if (idle_exits && is_idle_task(current) && asi_has_stunned())
+		idle_kept++;
+	asi_exit();
+	if (idle_exits++ == IDLE_EXITS)
+		return HRTIMER_NORESTART;
+	hrtimer_forward_now(timer, ms_to_ktime(2));
+	return HRTIMER_RESTART;
+}
+
+static void start_timer(void *timer)
+{
+	hrtimer_start(timer, ms_to_ktime(2), HRTIMER_MODE_REL_PINNED_HARD);
+}
+
+/*
+ * A CPU that polls while it is idle lets siblings go again after an interrupt that has
+ * exited. Who wakes it, be it for a function call, ends the polling.
+ */
+static void test_idle_polls(struct kunit *test)
+{
+	struct hrtimer timer;
+	int cpu, tries;
+
+	skip_unless_on(test);
+	if (!asi_stuns())
+		kunit_skip(test, "siblings are not stunned");
+	migrate_disable();
+	cpu = cpumask_any_but(cpu_online_mask, smp_processor_id());
+	KUNIT_EXPECT_LT(test, cpu, nr_cpu_ids);
+	if (cpu < nr_cpu_ids) {
+		hrtimer_setup_on_stack(&timer, exit_in_idle, CLOCK_MONOTONIC,
+				       HRTIMER_MODE_REL_PINNED_HARD);
+		idle_exits = 0;
+		idle_kept = 0;
+		cpu_idle_poll_ctrl(true);
+		smp_call_function_single(cpu, start_timer, &timer, true);
+		for (tries = 0; tries < 10000 && READ_ONCE(idle_exits) <= IDLE_EXITS; tries++)
+			fsleep(USEC_PER_MSEC);
+		hrtimer_cancel(&timer);
+		cpu_idle_poll_ctrl(false);
+		destroy_hrtimer_on_stack(&timer);
+		KUNIT_EXPECT_GT(test, idle_exits, IDLE_EXITS);
+	}
+	migrate_enable();
+	kunit_info(test, "%d of %d times siblings were not let go", idle_kept, idle_exits);
+	/* Where the hypervisor does not run it, one interrupt follows the other. */
+	KUNIT_EXPECT_LT(test, idle_kept, IDLE_EXITS / 2);
+}
+
 /*
  * The NMI-like entries put back what they found, at each step of a transition
  * that they can interrupt, whatever they touch: nothing, sensitive memory, user memory.
@@ -3386,6 +3445,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_taints_of_transitions),
 	KUNIT_CASE(test_borrowed_mm),
 	KUNIT_CASE(test_let_go),
+	KUNIT_CASE(test_idle_polls),
 	KUNIT_CASE(test_nmi_restores),
 	KUNIT_CASE(test_verw_siblings),
 	KUNIT_CASE(test_taint_l1d),

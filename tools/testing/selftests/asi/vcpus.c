@@ -12,6 +12,7 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <sys/sysinfo.h>
 #include <sys/wait.h>
 
 #include "asi.h"
@@ -460,6 +461,7 @@ FIXTURE_VARIANT(busy_vm)
 	bool (*happens)(struct machine *self, int time);
 	int times;
 	const char *needs;
+	const char *event;		/* tells that it did happen */
 };
 
 #define HAPPENS(name, nr, ...)						\
@@ -474,17 +476,21 @@ HAPPENS(lose_slot, 100);
 HAPPENS(log_writes, 100);
 HAPPENS(move, 100);
 HAPPENS(copy, 50);
-HAPPENS(swap_out, 50);
+HAPPENS(swap_out, 50, .event = "pswpin");
 HAPPENS(give_back, 100);
-HAPPENS(merge, 20, .needs = KSM);
-HAPPENS(collapse, 50);
+HAPPENS(merge, 20, .needs = KSM, .event = "cow_ksm");
+HAPPENS(collapse, 50, .event = "thp_collapse_alloc");
 
 FIXTURE_SETUP(busy_vm)
 {
+	struct sysinfo info;
+
 	if (missing())
 		SKIP(return, "%s", missing());
 	if (variant->needs && access(variant->needs, F_OK))
 		SKIP(return, "no %s", variant->needs);
+	if (variant->happens == swap_out && (sysinfo(&info) || !info.totalswap))
+		SKIP(return, "no swap");
 	signal(SIGUSR1, ignore);
 }
 
@@ -500,12 +506,14 @@ TEST_F_TIMEOUT(busy_vm, finds_its_memory, 120)
 {
 	int state = asi_open_state(), time, i, k, count;
 	struct vcpu *vcpu = self->vm.vcpu;
+	long runs, events = 0;
 	struct kvm_regs regs;
-	long runs;
 
 	asi_break("");
 	ASSERT_TRUE(start(&self->vm));
 	usleep(100000);
+	if (variant->event)
+		events = asi_counter(variant->event);
 	for (time = 0; time < variant->times; time++) {
 		ASSERT_TRUE(variant->happens(&self->vm, time))
 			TH_LOG("%d: %s", time, strerror(errno));
@@ -532,6 +540,8 @@ TEST_F_TIMEOUT(busy_vm, finds_its_memory, 120)
 		}
 	}
 	TH_LOG("%ld and %ld runs", vcpu[0].runs, vcpu[1].runs);
+	if (variant->event)
+		EXPECT_LT(events, asi_counter(variant->event));
 	EXPECT_EQ(1, asi_restricted(state));
 }
 
