@@ -476,7 +476,7 @@ HAPPENS(lose_slot, 100);
 HAPPENS(log_writes, 100);
 HAPPENS(move, 100);
 HAPPENS(copy, 50);
-HAPPENS(swap_out, 50, .event = "pswpin");
+HAPPENS(swap_out, 50, .event = "pswpout");
 HAPPENS(give_back, 100);
 HAPPENS(merge, 20, .needs = KSM, .event = "cow_ksm");
 HAPPENS(collapse, 50, .event = "thp_collapse_alloc");
