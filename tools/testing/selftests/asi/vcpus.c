@@ -478,7 +478,7 @@ HAPPENS(move, 100);
 HAPPENS(copy, 50);
 HAPPENS(swap_out, 50, .event = "pswpout");
 HAPPENS(give_back, 100);
-HAPPENS(merge, 20, .needs = KSM, .event = "cow_ksm");
+HAPPENS(merge, 20, .needs = KSM);
 HAPPENS(collapse, 50, .event = "thp_collapse_alloc");
 
 FIXTURE_SETUP(busy_vm)
