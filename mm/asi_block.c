@@ -213,6 +213,9 @@ bool asi_flip_block(struct zone *zone, unsigned int order, gfp_t gfp,
 static struct zone *asi_nolock_zone;
 static unsigned int asi_nolock_order;
 
+/* How many blocks were flipped for them, for KUnit; written by the worker only */
+unsigned long asi_nolock_flips;
+
 static bool asi_has_nonsensitive(struct zone *zone, unsigned int order)
 {
 	for (; order < NR_PAGE_ORDERS; order++)
@@ -235,6 +238,7 @@ static void asi_nolock_flip(struct work_struct *work)
 			return;
 		if (asi_flip_block(zone, order, GFP_KERNEL, 0, MIGRATE_UNMOVABLE)) {
 			count_vm_event(ASI_ATOMIC_FAILED);
+			WRITE_ONCE(asi_nolock_flips, asi_nolock_flips + 1);
 			return;
 		}
 	}

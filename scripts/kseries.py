@@ -97,9 +97,13 @@ def touched(patches):
     return sorted(set(paths))
 
 
+# Sources that are but included by another one.
+INCLUDED = {"kernel/sched/idle.c": "kernel/sched/build_policy.c"}
+
+
 def objects(paths):
     """What sources among the paths are compiled to."""
-    return [re.sub(r"\.[cS]$", ".o", path) for path in paths
+    return [re.sub(r"\.[cS]$", ".o", INCLUDED.get(path, path)) for path in paths
             if re.search(r"\.[cS]$", path) and not path.startswith("tools/")]
 
 
