@@ -89,6 +89,7 @@ clean:
 #:   SMP=CPUS      of the guest of make shell, as QEMU's -smp (2)
 #:   QUICK=1       make bench: a few workloads, in 3 minutes
 #:   SOAK=SECONDS  make soak: for how long
+#:   BUDGET=SECONDS  make test: skip guests that have not begun by then
 #:   BISECT=1      make check-series: boot each commit
 #:   ACCEL=MODE    how QEMU runs a guest: kvm, tcg or auto (the default)
 #:   V=1           show the commands and all that they print

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-only
 """
-Checks of what a guest with one CPU executed that transitions flush, and in what
-order: instructions, as watch.c has written them down, not what counters say.
+Checks of what a guest executed that transitions flush, and in what order:
+instructions, as watch.c has written them down, not what counters say.
 
-Each visit to the kernel, from one instruction of user mode to the next, becomes a
-word of these letters:
+Each visit of a CPU to the kernel, from one instruction of user mode to the next,
+becomes a word of these letters:
 
+    T       SMT siblings are stunned: before the control flush, or they train again
     I R B   IBPB, the return buffer, branch history: a control flush in this order
     X       the unrestricted root is loaded
     N       the restricted root is loaded
@@ -33,7 +34,8 @@ import sys
 
 CONTROL, DATA = "IRB", "LV"
 FUNCTIONS = {"asi_fill_return_buffer": "R", "clear_bhb_loop": "B", "asi_fill_l1d": "L",
-             "__asi_nmi_enter": "(", "__asi_nmi_exit": ")", "asi_taint_window": "W"}
+             "__asi_nmi_enter": "(", "__asi_nmi_exit": ")", "asi_taint_window": "W",
+             "__asi_stun": "T"}
 ROOTS = {"__asi_fault": "X", "asi_exit": "X", "__asi_exit": "X", "asi_load_mm": "S",
          "__asi_enter": "N", "__asi_relax": "N", "__asi_nmi_exit": "M",
          "__asi_enter_guest": "E", "asi_leave_guest_root": "P"}
@@ -125,30 +127,31 @@ def letter(what, function):
 
 def visits(lines, symbols):
     """The words of all visits that load a root or flush, as each does with KPTI, from the
-    first mark to the second, and where else there was a flush."""
-    words, word, marks, strange, caller = [], "", 0, set(), ""
+    first mark to the second, and where else there was a flush.  What other CPUs were in
+    the midst of at the first is left out."""
+    words, word, marks, strange, caller = [], {}, 0, set(), {}
     for line in lines:
         cpu, what, address = line.split()
-        if cpu != "0":
-            raise CheckError("more than one CPU")
         if what in "um":
-            if what == "u" and marks == 1:
-                words.append(word)
-            word = ""
+            if what == "u" and marks == 1 and cpu in word:
+                words.append(word[cpu])
+            word[cpu] = ""
             marks += what == "m"
         else:
             function = symbols.function(int(address, 16))
             if what == "b":
-                caller = function
+                caller[cpu] = function
                 continue
             if what == "w":
-                found = msr_letter(function, symbols.msr(int(address, 16)), caller)
+                found = msr_letter(function, symbols.msr(int(address, 16)),
+                                   caller.get(cpu))
                 if found == "?" and function == BARRIER:
-                    function = caller
-                caller = ""
+                    function = caller[cpu]
+                caller[cpu] = ""
             else:
                 found = letter(what, function)
-            word += found
+            if cpu in word:
+                word[cpu] += found
             if found == "?":
                 strange.add(function)
     if marks != 2:
@@ -161,7 +164,8 @@ def without_nmis(word, found):
     it has left then, at whichever instruction it came."""
     while match := re.search(rf"\(([^()]*)\)(M{DATA}|M|)", word):
         before, end = word[:match.start()], match[2]
-        inside = re.sub(f"{CONTROL}([XP])", lambda flushed: flushed[1].lower(), match[1])
+        inside = re.sub(f"T?{CONTROL}(X)|{CONTROL}(P)",
+                        lambda flushed: flushed[0][-1].lower(), match[1])
         if inside[:1] in tuple("XP") and CONTROL not in before.rpartition("H")[2]:
             found.add("control")
         if re.search("[XxPp]", inside) and end != "M" + DATA:
@@ -175,15 +179,17 @@ def without_nmis(word, found):
 
 
 # What is done in one go: a flush that belongs to what comes after it, or before.
-TOKEN = f"({CONTROL})?[XP]|({CONTROL})?S({DATA})?|[NEW]({DATA})?|GH"
+TOKEN = f"(T?{CONTROL})?X|({CONTROL})?P|({CONTROL})?S({DATA})?|[NEW]({DATA})?|GH"
 
 
 class State:
     """Of the CPU during a visit: the root, whose code has trained it since the last control
-    flush, and whose data has been within reach since the last data flush."""
+    flush, and whose data has been within reach since the last data flush.  Siblings do so
+    whenever it is restricted."""
 
-    def __init__(self):
+    def __init__(self, siblings):
         self.root, self.trained, self.guest = "restricted", True, False
+        self.siblings = siblings
         self.kernel, self.process, self.window = False, True, False
 
     def flushed(self, token):
@@ -194,9 +200,11 @@ class State:
 
     def take(self, token, found):
         """Something that is done; nothing is left of it."""
+        token = token.removeprefix("T")
         what = token.replace(CONTROL, "").replace(DATA, "")
         self.window |= what == "W"
         self.flushed(token)
+        self.trained |= self.siblings and what in "NE"
         if what == "X":
             if self.trained:
                 found.add("control")
@@ -233,7 +241,7 @@ class State:
             found.add("data")
 
 
-def wrong(word, always=False):
+def wrong(word, always=False, siblings=False):
     """What is wrong with a visit, in the words of the tests; a set."""
     found = set()
     whole, word = word, without_nmis(word, found)
@@ -252,12 +260,27 @@ def wrong(word, always=False):
         if not found and not re.fullmatch("(i[XNSl]*l)+", rest):
             found.add("order")
         return found
-    state = State()
+    state = State(siblings)
     rest = re.sub(TOKEN, lambda match: state.take(match[0], found), word)
     state.end(found)
     if rest:
         found.add("order")
     return found
+
+
+def switches(word):
+    """How often one root has been loaded after another in a visit, none of the two being
+    the unrestricted one."""
+    count = word.count("P")
+    while match := re.search(r"\(([^()]*)\)(M?)", word):
+        count += bool(match[2]) and "X" not in match[1]
+        word = word[:match.start()] + word[match.end():]
+    root = "N"
+    for what in re.findall("[XNEPS]", word):
+        count += what in "ES" and root != "X"
+        if what != "S" or root == "E":
+            root = what
+    return count
 
 
 def self_test():
@@ -303,6 +326,20 @@ def self_test():
             ("IRB(X)MLVLV", ""), ("(IRBX)MLV", ""), ("(IRBX)M", "data")):
         if wrong(word, always=True) != set(expected.split()):
             raise CheckError(f"{word or 'nothing'} is misjudged with flush=always")
+    for word, expected in (
+            ("TIRBXNLV", ""), ("TIRBXNLVIRBXNLV", ""), ("TIRBXNLVTIRBXNLV", ""),
+            ("IRBXNLVXNLV", "control"), ("IRBTXNLV", "control order"), ("TXNLV", "control order"),
+            ("ITRBXNLV", "control order"), ("IRBXTNLV", "order"), ("TIRB", "order"),
+            ("T(TIRBX)MLVIRBXNLV", ""), ("(IRBTX)MLV", "control order"), ("TSLV", "order"),
+            ("TIRBXNLVSLV", ""), ("TIRBXELVGHIRBP", ""), ("ELVGHTIRBP", "control order")):
+        if wrong(word, siblings=True) != set(expected.split()):
+            raise CheckError(f"{word} is misjudged with siblings: " +
+                             " ".join(sorted(wrong(word, siblings=True))))
+    for word, expected in (
+            ("SS", 2), ("IRBXSNLV", 0), ("IRBXNLVSLV", 1), ("ELVGHIRBP", 2), ("IRBXELVGHIRBP", 1),
+            ("ELVGHIRBSLV", 2), ("(IRBX)MLV", 0), ("ELV(IRBP)MLVGHIRBP", 4), ("(X(X)MLV)MLV", 0)):
+        if switches(word) != expected:
+            raise CheckError(f"{word} is taken to be {switches(word)} switches")
     code = [("mov $0x10b,%ecx", "mov $0x1,%eax", "wrmsr"), ("xor %edx,%edx", "wrmsr"),
             ("mov $0x49,%ecx", "mov %esi,%ecx", "ds wrmsr"), ("mov $0x49,%ecx", "ret", "wrmsr")]
     text = "".join(f"{number:4x}:\t{line}\n" for number, line in enumerate(sum(code, ())))
@@ -335,6 +372,7 @@ def main():
     add("--console", help="what the guest has said")
     add("--expect", choices=("flushed", "always", "none"), default="flushed",
         help="always is with flush=always, none for the negative control")
+    add("--siblings", action="store_true", help="there are, and they are stunned")
     options = parser.parse_args()
 
     try:
@@ -357,17 +395,20 @@ def main():
     for word in words:
         count[word] = count.get(word, 0) + 1
     always = options.expect == "always"
-    mistakes = {what: [word for word in count if what in wrong(word, always)]
+    mistakes = {what: [word for word in count
+                       if what in wrong(word, always, options.siblings)]
                 for what in ("control", "data", "restricted", "order")}
     text = "".join(words)
     # The guest root after the unrestricted one; an NMI that has exited.
     enters = len(re.findall("N|X[^NEM]*E", re.sub(r"\([^()]*\)(M|)", "", text))) + \
         len(re.findall(r"X[^()]*\)M", text))
     seen = {"asi_exit": text.count("X"), "asi_enter": enters,
-            "asi_flush_control": text.count(CONTROL), "asi_flush_data": text.count(DATA)}
+            "asi_flush_control": text.count(CONTROL), "asi_flush_data": text.count(DATA),
+            "asi_flush_cache": text.count("L"), "asi_stun": text.count("T"),
+            "asi_switch": sum(switches(word) * times for word, times in count.items())}
     # Without "# SKIP"; the kernel may have said something before the end of the line.
     guests = re.search(r"\bok \d+ guest\.taints_its_cpu(?! #)", console)
-    print("TAP version 13\n1..7")
+    print("TAP version 13\n1..8")
     for word, times in sorted(count.items(), key=lambda item: -item[1])[:20]:
         print(f"# {times} times {word[:200] or 'nothing'}")
     expected = options.expect != "none"
@@ -385,6 +426,8 @@ def main():
          "counters agree with it"),
         # As often as the test runs one
         ((text.count("GH") >= 10) == bool(guests), "guests that have run were seen"),
+        # In which order is looked at as that of all others.
+        ((text.count("T") >= 100) == options.siblings, "siblings were stunned"),
     )
     for number, (ok, name) in enumerate(results, 1):
         print(f"{'ok' if ok else 'not ok'} {number} {name}"

@@ -14,6 +14,7 @@ int main(int argc, char **argv)
 {
 	static const char * const names[] = {
 		"asi_exit", "asi_enter", "asi_switch", "asi_flush_control", "asi_flush_data",
+		"asi_flush_cache", "asi_stun",
 	};
 	const char *word = argc > 1 ? argv[1] : "";
 	unsigned int i;
