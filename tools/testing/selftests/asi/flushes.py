@@ -330,8 +330,8 @@ def self_test():
             ("TIRBXNLV", ""), ("TIRBXNLVIRBXNLV", ""), ("TIRBXNLVTIRBXNLV", ""),
             ("IRBXNLVXNLV", "control"), ("IRBTXNLV", "control order"), ("TXNLV", "control order"),
             ("ITRBXNLV", "control order"), ("IRBXTNLV", "order"), ("TIRB", "order"),
-            ("T(TIRBX)MLVIRBXNLV", ""), ("(IRBTX)MLV", "control order"), ("TSLV", "order"),
-            ("TIRBXNLVSLV", ""), ("TIRBXELVGHIRBP", ""), ("ELVGHTIRBP", "control order")):
+            ("T(TIRBX)MLVIRBXNLV", ""), ("(IRBTX)MLV", "order"), ("TSLV", "order"),
+            ("TIRBXNLVSLV", ""), ("TIRBXELVGHIRBP", ""), ("ELVGHTIRBP", "order")):
         if wrong(word, siblings=True) != set(expected.split()):
             raise CheckError(f"{word} is misjudged with siblings: " +
                              " ".join(sorted(wrong(word, siblings=True))))
