@@ -32,7 +32,7 @@ freed may be mapped in the kernel for the moment in which it is cleared for its 
 spin runs KVM guests as well, if it can. The tables that the kernel has loaded when it
 handles an exit of one (01) may not even map what spin itself has in memory ("vmm").
 While code of such a guest runs, CR3 is its own; what the CPU goes back to is what it
-had loaded before.
+had loaded before. That has to be seen often enough by itself.
 
 Exit status: 0 as expected, 1 not, 2 could not be checked.
 """
@@ -47,7 +47,7 @@ import re
 import socket
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 
 # Of plant.c. Spelled in pieces, so that no page cache of this file holds it
 # should it ever be copied into a guest.
@@ -73,6 +73,9 @@ OBJECTS = {"msgq", "mqueue", "key", "tty", "moved", "collapse", "fragment"}
 CLEARED = {"freed"}
 LOOKS_AGAIN = 50
 
+# What needs a search of all RAM is done every so often.
+SEARCHES = 20
+
 # Not in the direct map of the kernel's own address space either, with ASI or
 # without. What was a part of the kernel image and is free has a second mapping,
 # and is ordinary memory without marks.
@@ -80,7 +83,10 @@ NEVER_MAPPED = {"secret"}
 IMAGE = 0xffffffff80000000
 
 # What a CPU is doing when it is looked at, and how to say so.
-MODES = {"user": "in user mode", "kernel": "in the kernel", "guest": "on the guest root"}
+MODES = {"user": "in user mode", "kernel": "in the kernel", "guest": "at a guest"}
+
+# What a CPU goes back to that runs a guest
+HOST = "host of a guest"
 
 # What the processes that spin have, which may be mapped where they run themselves.
 OWN = {"vmm"}
@@ -333,10 +339,12 @@ class Check:
         self.ram = Ram(options.ram)
         self.tables = Tables(self.ram)
         self.tally = {kind: Tally() for kind in options.kinds}
-        guests = options.asi and OWN & set(options.kinds)
-        self.modes = [mode for mode in MODES if mode != "guest" or guests]
+        self.guests = bool(OWN & set(options.kinds))
+        self.modes = [mode for mode in MODES if mode != "guest" or self.guests]
         self.roots = Counter()
-        self.guest_root = {}    # CPU: a CR3 with which it was on the guest root
+        self.loaded = defaultdict(set)  # CPU: each CR3 with which it may enter a guest
+        self.searched = Counter()   # CPU: how often that has been looked for
+        self.levels = 4         # of the guest's kernel
         self.saved = {}         # CPU: where CR3 of the host is while spin's guest runs
         self.looks = 0          # at a guest of which some tables were walked
         self.samples = Counter()    # of each mode: looks at a CPU in it
@@ -356,10 +364,15 @@ class Check:
                 mode, walk = "guest", []
                 root = self.host_root(cpu)
                 if root:
-                    levels, walk = self.guest_root[cpu][1], [("host of a guest", root)]
+                    levels, walk = self.levels, [(HOST, root)]
+            else:
+                self.levels = levels
+            # To walk them takes much longer than to look where a CPU is.
+            if walk and self.has_enough(mode):
+                continue
             for name, root in walk:
-                if name == "guest":
-                    self.guest_root[cpu] = cr3, levels
+                if name == ("guest" if self.options.asi else "kernel"):
+                    self.loaded[cpu].add(cr3)
                 views.setdefault((mode, root, levels), (name, cpu))
                 self.roots[name] += 1
             if walk:
@@ -368,17 +381,23 @@ class Check:
                 self.unrestricted += 1
         return views
 
+    def has_enough(self, mode):
+        return self.samples[mode] >= self.options.samples and \
+            (mode != "guest" or self.roots[HOST] >= self.options.kernel_samples)
+
     def host_root(self, cpu):
         """
         What a CPU that runs spin's guest will be on after its exit, or None if that cannot
         be told. QEMU has SVM save the host as it is laid out in a VMCB, in a page of the
-        CPU that is not known, but for what CR3 can be there: each CPU has two sets of
-        roots, side by side.
+        CPU that is not known, but for what CR3 can be there: with ASI, each CPU has two sets
+        of roots, side by side.
         """
-        if cpu not in self.saved and cpu in self.guest_root:
-            seen = self.guest_root[cpu][0]
-            found = [at for cr3 in (seen, seen ^ OTHER_ROOTS)
-                     for at in self.ram.find(cr3.to_bytes(8, "little"))
+        self.searched[cpu] += cpu not in self.saved
+        if cpu not in self.saved and self.searched[cpu] % SEARCHES == 1:
+            seen = self.loaded[cpu]
+            if self.options.asi:
+                seen = seen | {cr3 ^ OTHER_ROOTS for cr3 in seen}
+            found = [at for cr3 in seen for at in self.ram.find(cr3.to_bytes(8, "little"))
                      if at % PAGE == SAVED_CR3 and
                      self.ram.word(at - SAVED_CR3 + SAVED_EFER) & EFER_SVME]
             if len(found) == 1:
@@ -437,14 +456,14 @@ class Check:
         """The modes in which no tables may map it."""
         if kind not in OWN:
             return self.modes
-        return [mode for mode in self.modes if mode == ("guest" if self.options.asi else "kernel")]
+        return ["guest"] if self.options.asi else ["kernel", "guest"]
 
     def run(self):
         deadline = time.monotonic() + self.options.timeout
         shown = time.monotonic()
-        while self.samples["user"] < self.options.samples:
+        while not self.has_enough("user"):
             if time.monotonic() > deadline:
-                raise CheckError(f"only {self.samples['user']} samples in "
+                raise CheckError(f"only {dict(self.samples)} samples in "
                                  f"{self.options.timeout} seconds")
             time.sleep(random.uniform(0, self.options.pause))
             self.monitor.execute("stop")
@@ -467,10 +486,12 @@ class Check:
         print(f"# {self.cleared} frames seen while they were cleared")
         for name, count in sorted(self.roots.items()):
             print(f"# root {name}: {count} times")
-        enough = all(self.samples[mode] >= self.options.kernel_samples
-                     for mode in self.modes if mode != "user")
+        seen = [self.samples[mode] for mode in self.modes if mode != "user"]
+        seen += [self.roots[HOST]] * self.guests
+        enough = min(seen) >= self.options.kernel_samples
         print(f"{'' if enough else 'not '}ok 1 samples: "
               + ", ".join(f"{self.samples[mode]} {MODES[mode]}" for mode in self.modes)
+              + f" ({self.roots[HOST]} while it runs)" * self.guests
               + f", of at least {self.options.kernel_samples}")
         failed = not enough
         for number, (kind, tally) in enumerate(self.tally.items(), 2):
@@ -519,8 +540,8 @@ def arguments():
                         help="how often to see a CPU in user mode (%(default)s)")
     parser.add_argument("--kernel-samples", type=int, default=100, metavar="SAMPLES",
                         help="at how many samples at least one CPU has to be in the "
-                        "kernel, restricted if there is ASI, and on the guest root "
-                        "(%(default)s)")
+                        "kernel, restricted if there is ASI, on the guest root, "
+                        "and in a guest (%(default)s)")
     parser.add_argument("--expect", choices=("clean", "leak"), default="clean",
                         help="leak is for the negative control")
     parser.add_argument("--asi", choices=("on", "off"), default="on")

@@ -56,7 +56,7 @@ static void spin(void)
 
 	for (;;) {
 		begin = __builtin_ia32_rdtsc();
-		for (i = 0; i < 100000; i++)
+		for (i = 0; i < 400000; i++)
 			asm volatile("");
 		time = __builtin_ia32_rdtsc() - begin;
 		begin = __builtin_ia32_rdtsc();
