@@ -27,6 +27,7 @@
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 #include <linux/vmstat.h>
+#include <linux/workqueue.h>
 
 #include <asm/apic.h>
 #include <asm/asi.h>
@@ -1633,7 +1634,7 @@ static void test_open(struct kunit *test)
  */
 static unsigned long nolock_flips(struct kunit *test, unsigned long broken)
 {
-	unsigned long flips, before = READ_ONCE(asi_nolock_flips);
+	unsigned long flips, before;
 	/* The worker comes within a millisecond, if the CPU that it is to run on wakes up. */
 	int tries, most = broken ? 200 : 10000, more = 0;
 	struct page *page;
@@ -1641,12 +1642,17 @@ static unsigned long nolock_flips(struct kunit *test, unsigned long broken)
 
 	flip_back(test);
 	asi_break_mask = ASI_BREAK_NOFLIP;
+	/* Somebody may have asked before that. An interrupt has the worker come. */
+	synchronize_rcu();
+	flush_workqueue(asi_wq);
+	before = READ_ONCE(asi_nolock_flips);
 	for (tries = 0; tries < 20; tries++) {
 		while ((page = alloc_pages_nolock(0, NUMA_NO_NODE, 0)))
 			list_add(&page->lru, &pages);
 		fsleep(1000);
 	}
-	KUNIT_EXPECT_EQ(test, READ_ONCE(asi_nolock_flips), before);
+	flips = READ_ONCE(asi_nolock_flips);
+	KUNIT_EXPECT_EQ(test, flips, before);
 	asi_break_mask = broken;
 	/*
 	 * Others may free some, have a block flipped, or have the lock for a moment. What
