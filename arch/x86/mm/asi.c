@@ -277,7 +277,7 @@ static u8 __init asi_available(void)
 	u8 flushes = ASI_FLUSH_RSB | ASI_FLUSH_BHB | ASI_FLUSH_VERW;
 
 	if (boot_cpu_has(X86_FEATURE_IBPB))
-		flushes |= ASI_FLUSH_IBPB | ASI_FLUSH_GUEST;
+		flushes |= ASI_FLUSH_IBPB | ASI_FLUSH_GUEST | ASI_FLUSH_PROCESS;
 	if (boot_cpu_has(X86_FEATURE_FLUSH_L1D) ||
 	    (boot_cpu_has_bug(X86_BUG_L1TF) && asi_prepare_l1d()))
 		flushes |= ASI_FLUSH_L1D | ASI_FLUSH_L1D_GUEST;
@@ -312,22 +312,32 @@ static unsigned long __init asi_vectors(void)
 	return vectors;
 }
 
-/* Is it for transitions to flush what else had to be, if the CPU can do that? */
-static bool __init asi_may_flush(u8 flushes)
+/* Is ASI to do what else is always done? */
+static bool __init asi_may_stand_in(void)
 {
-	struct asi_policy kernel = asi_policy(ASI_RUNS_KERNEL, asi_vectors(), false);
-	struct asi_policy user = asi_policy(ASI_RUNS_USER, asi_vectors(), false);
-	struct asi_policy guest = asi_policy(ASI_RUNS_GUEST, asi_vectors(), false);
+	return asi_enabled() && !asi_options.both && asi_options.flush != ASI_FLUSH_NONE;
+}
+
+/* Why transitions are not to flush, or cannot, what else had to be flushed every time. */
+static const char * __init asi_flush_obstacle(u8 flushes)
+{
+	struct asi_policy kernel = asi_policy(ASI_RUNS_KERNEL, asi_vectors(), false, false);
+	struct asi_policy user = asi_policy(ASI_RUNS_USER, asi_vectors(), false, false);
+	struct asi_policy guest = asi_policy(ASI_RUNS_GUEST, asi_vectors(), false, false);
 
 	/* They would not do so where user mode may steer the kernel, or see it all. */
 	if ((flushes & ASI_FLUSH_DATA_ALL) && !user.leaks)
-		return false;
+		return "user mode may see what the kernel has";
 	if ((flushes & ASI_FLUSH_CONTROL_ALL) && !(kernel.steers & ASI_CONTROL_USER))
-		return false;
-	if ((flushes & ASI_FLUSH_L1D_GUEST) && (!guest.leaks || !asi_has_guest_root()))
-		return false;
-
-	return asi_enabled() && !asi_options.both && asi_options.flush != ASI_FLUSH_NONE;
+		return "user mode may steer the kernel";
+	if ((flushes & ASI_FLUSH_L1D_GUEST) && !guest.leaks)
+		return "guests may see what the kernel has";
+	if ((flushes & ASI_FLUSH_L1D_GUEST) && !asi_has_guest_root())
+		return "guests=off";
+	if (flushes & ~asi_available())
+		return flushes & (ASI_FLUSH_IBPB | ASI_FLUSH_GUEST) ? "no IBPB" :
+								      "no memory to read";
+	return NULL;
 }
 
 /**
@@ -338,21 +348,22 @@ static bool __init asi_may_flush(u8 flushes)
  */
 bool __init asi_can_flush(u8 flushes)
 {
-	return asi_may_flush(flushes) && !(flushes & ~asi_available());
+	return asi_may_stand_in() && !asi_flush_obstacle(flushes);
 }
 
 /**
  * asi_keeps - say why a mitigation that is always paid does not stand down
- * @flushes:	ASI_FLUSH_*, which would have taken its place
+ * @flushes:	ASI_FLUSH_*, that would take
  * @what:	stays, for the administrator
- * @reason:	or NULL if it is that the CPU lacks IBPB
+ * @reason:	or NULL if that is why not asi_can_flush()
  *
- * Says nothing where ASI is not to do it: by asi=, by attack vectors.
+ * Says nothing where ASI is not to stand in for anything, by asi=.
  */
 void __init asi_keeps(u8 flushes, const char *what, const char *reason)
 {
-	if (asi_may_flush(flushes))
-		pr_info("%s is not left to ASI: %s\n", what, reason ?: "no IBPB");
+	if (asi_may_stand_in())
+		pr_info("%s is not left to ASI: %s\n", what,
+			reason ?: asi_flush_obstacle(flushes));
 }
 
 /**
@@ -454,6 +465,8 @@ static void asi_show_status(struct seq_buf *seq)
 		seq_buf_puts(seq, ", before guests: L1D");
 	if (asi_flushes & ASI_FLUSH_GUEST)
 		seq_buf_puts(seq, ", after guests: IBPB");
+	if (asi_flushes & ASI_FLUSH_PROCESS)
+		seq_buf_puts(seq, ", between processes: IBPB");
 	if (asi_no_stun_reason)
 		seq_buf_printf(seq, "; siblings run (%s)", asi_no_stun_reason);
 	else
@@ -489,8 +502,9 @@ void __init asi_select_flushes(void)
 		/* Kernel exit does so by itself. */
 		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))
 			asi_flushes &= ~ASI_FLUSH_VERW;
+		/* The last is not for transitions. */
 		if (asi_flushes_all())
-			asi_flushes = ~0;
+			asi_flushes |= (u8)~ASI_FLUSH_PROCESS;
 		if (asi_flushes & ASI_FLUSH_L1D)
 			asi_flushes &= ~ASI_FLUSH_L1D_GUEST;
 		missing = asi_flushes & ~asi_available();
@@ -503,7 +517,8 @@ void __init asi_select_flushes(void)
 	}
 
 	for (i = 0; i < ASI_NR_RUNS; i++)
-		asi_policies[i] = asi_policy(i, asi_vectors(), asi_flushes & ASI_FLUSH_GUEST);
+		asi_policies[i] = asi_policy(i, asi_vectors(), asi_flushes & ASI_FLUSH_GUEST,
+					     asi_flushes & ASI_FLUSH_PROCESS);
 	/* Where they have the memory of their process next to them */
 	if (!asi_has_guest_root())
 		asi_policies[ASI_RUNS_GUEST].leaks &= ~ASI_DATA_USER;

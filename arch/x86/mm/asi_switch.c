@@ -166,18 +166,21 @@ static __always_inline void asi_untaint(u8 taints)
 	this_cpu_and(asi_cpu.taints, taints ^ U8_MAX);
 }
 
+/* A function, so that flushes.py knows. */
+static noinline noinstr void __asi_release(void)
+{
+	struct asi_core *core = this_cpu_read(asi_cpu.core);
+
+	asi_taint(asi_released);
+	/* CR3 has been written and data flushed, all by serializing instructions. */
+	smp_store_release(&core->unrestricted[this_cpu_read(asi_cpu.thread)], 0);
+}
+
 /* After whatever flushes what they must not see. */
 static __always_inline void asi_release(void)
 {
-	struct asi_core *core;
-
-	if (!asi_stuns())
-		return;
-
-	asi_taint(asi_released);
-	core = this_cpu_read(asi_cpu.core);
-	/* CR3 has been written and data flushed, all by serializing instructions. */
-	smp_store_release(&core->unrestricted[this_cpu_read(asi_cpu.thread)], 0);
+	if (asi_stuns())
+		__asi_release();
 }
 
 static __always_inline bool asi_is_published(void)
@@ -508,10 +511,19 @@ void asi_load_mm(unsigned long cr3)
 	enum asi_root root = asi_in_restricted() ? ASI_ROOT_RESTRICTED :
 						   ASI_ROOT_UNRESTRICTED;
 
-	if (asi_loaded_root() == ASI_ROOT_GUEST) {
-		/* As asi_leave_guest_root() */
+	/*
+	 * Before anything of the new process is within reach: the kernel goes on, and may be
+	 * steered by what the one before has trained. While the CPU is unrestricted nothing
+	 * has been trained since its exit has flushed. An NMI in between puts back the taints
+	 * that it has found, and has run kernel code only.
+	 */
+	if (root == ASI_ROOT_RESTRICTED) {
+		bool guest = asi_loaded_root() == ASI_ROOT_GUEST;
+
 		asi_flush_before(ASI_RUNS_PROCESS);
-		asi_taint(asi_policies[ASI_RUNS_PROCESS].leaves);
+		/* As asi_leave_guest_root() */
+		if (guest)
+			asi_taint(asi_policies[ASI_RUNS_PROCESS].leaves);
 	}
 	asi_write_cr3(cr3, root);
 	if (root == ASI_ROOT_RESTRICTED)

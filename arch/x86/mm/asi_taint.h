@@ -40,7 +40,9 @@
 /* What may run. */
 enum asi_runs {
 	ASI_RUNS_KERNEL,	/* with all memory mapped */
-	ASI_RUNS_PROCESS,	/* the kernel, with what is the process's own, after a guest */
+	ASI_RUNS_PROCESS,	/* the kernel, with what is the process's own, after a guest
+				 * or another process
+				 */
 	ASI_RUNS_USER,
 	ASI_RUNS_GUEST,
 	ASI_NR_RUNS,
@@ -68,9 +70,12 @@ extern u8 asi_sibling_leaks;		/* asi_leaks_to_siblings() */
  * @runs:	what is about to run
  * @vectors:	BIT(enum cpu_attack_vectors) each
  * @guest_user:	user mode must not be steered by guests (the VMSCAPE bug)
+ * @returns:	returns of the kernel may be steered (Retbleed, SRSO), and are not
+ *		protected otherwise: what one process has trained must not be there when
+ *		the kernel, restricted, has within reach what is another one's own
  */
 static inline struct asi_policy
-asi_policy(enum asi_runs runs, unsigned long vectors, bool guest_user)
+asi_policy(enum asi_runs runs, unsigned long vectors, bool guest_user, bool returns)
 {
 	struct asi_policy policy = {};
 
@@ -85,6 +90,8 @@ asi_policy(enum asi_runs runs, unsigned long vectors, bool guest_user)
 	case ASI_RUNS_PROCESS:
 		if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
 			policy.steers = ASI_CONTROL_GUEST;
+		if (returns)
+			policy.steers |= ASI_CONTROL_OTHER;
 		policy.leaves = ASI_DATA_USER;
 		break;
 	case ASI_RUNS_USER:

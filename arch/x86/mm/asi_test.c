@@ -2481,6 +2481,17 @@ static void test_taints(struct kunit *test)
 	}
 }
 
+/* What policies follow from, beside the attack vectors */
+#define VMSCAPE		NR_CPU_ATTACK_VECTORS		/* guests must not steer user mode */
+#define RETURNS		(NR_CPU_ATTACK_VECTORS + 1)	/* processes must not steer returns */
+#define NR_CONDITIONS	(NR_CPU_ATTACK_VECTORS + 2)
+
+static struct asi_policy policy_for(enum asi_runs runs, unsigned long conditions)
+{
+	return asi_policy(runs, conditions & (BIT(NR_CPU_ATTACK_VECTORS) - 1),
+			  conditions & BIT(VMSCAPE), conditions & BIT(RETURNS));
+}
+
 /* What each attack vector calls for, alone and with any others. */
 static void test_policies(struct kunit *test)
 {
@@ -2490,35 +2501,38 @@ static void test_policies(struct kunit *test)
 		[ASI_RUNS_USER]	   = "Uu",
 		[ASI_RUNS_GUEST]   = "Gg",
 	};
-	static const char * const demands[ASI_NR_RUNS][NR_CPU_ATTACK_VECTORS + 1] = {
+	static const char * const demands[ASI_NR_RUNS][NR_CONDITIONS] = {
 		[ASI_RUNS_KERNEL] = {
 			[CPU_MITIGATE_USER_KERNEL]	= "UO",
 			[CPU_MITIGATE_USER_USER]	= "",
 			[CPU_MITIGATE_GUEST_HOST]	= "G",
 			[CPU_MITIGATE_GUEST_GUEST]	= "",
-			[NR_CPU_ATTACK_VECTORS]		= "",
+			[VMSCAPE]			= "",
+			[RETURNS]			= "",
 		},
 		[ASI_RUNS_USER] = {
 			[CPU_MITIGATE_USER_KERNEL]	= "ko",
 			[CPU_MITIGATE_USER_USER]	= "ko",
 			[CPU_MITIGATE_GUEST_HOST]	= "",
 			[CPU_MITIGATE_GUEST_GUEST]	= "",
-			/* guests must not steer user mode */
-			[NR_CPU_ATTACK_VECTORS]		= "G",
+			[VMSCAPE]			= "G",
+			[RETURNS]			= "",
 		},
 		[ASI_RUNS_PROCESS] = {
 			[CPU_MITIGATE_USER_KERNEL]	= "",
 			[CPU_MITIGATE_USER_USER]	= "",
 			[CPU_MITIGATE_GUEST_HOST]	= "G",
 			[CPU_MITIGATE_GUEST_GUEST]	= "",
-			[NR_CPU_ATTACK_VECTORS]		= "",
+			[VMSCAPE]			= "",
+			[RETURNS]			= "O",
 		},
 		[ASI_RUNS_GUEST] = {
 			[CPU_MITIGATE_USER_KERNEL]	= "",
 			[CPU_MITIGATE_USER_USER]	= "",
 			[CPU_MITIGATE_GUEST_HOST]	= "kuoc",
 			[CPU_MITIGATE_GUEST_GUEST]	= "koc",
-			[NR_CPU_ATTACK_VECTORS]		= "",
+			[VMSCAPE]			= "",
+			[RETURNS]			= "",
 		},
 	};
 	struct asi_policy user, guest;
@@ -2540,12 +2554,11 @@ static void test_policies(struct kunit *test)
 	}
 
 	for (run = 0; run < ASI_NR_RUNS; run++) {
-		for (vectors = 0; vectors < BIT(NR_CPU_ATTACK_VECTORS + 1); vectors++) {
-			struct asi_policy policy =
-				asi_policy(run, vectors, vectors & BIT(NR_CPU_ATTACK_VECTORS));
+		for (vectors = 0; vectors < BIT(NR_CONDITIONS); vectors++) {
+			struct asi_policy policy = policy_for(run, vectors);
 			u8 all = 0, released;
 
-			for (i = 0; i <= NR_CPU_ATTACK_VECTORS; i++) {
+			for (i = 0; i < NR_CONDITIONS; i++) {
 				if (vectors & BIT(i))
 					all |= taints_of(demands[run][i]);
 			}
@@ -2554,9 +2567,10 @@ static void test_policies(struct kunit *test)
 			KUNIT_EXPECT_EQ(test, policy.leaves, taints_of(leaves[run]));
 
 			/* Whoever of them must not see what the kernel has had */
-			user = asi_policy(ASI_RUNS_USER, vectors, false);
-			guest = asi_policy(ASI_RUNS_GUEST, vectors, false);
-			released = vectors & ~BIT(NR_CPU_ATTACK_VECTORS) ? taints_of("ko") : 0;
+			user = policy_for(ASI_RUNS_USER, vectors);
+			guest = policy_for(ASI_RUNS_GUEST, vectors);
+			released = vectors & (BIT(NR_CPU_ATTACK_VECTORS) - 1) ?
+				   taints_of("ko") : 0;
 			if (vectors & (BIT(CPU_MITIGATE_GUEST_HOST) |
 				       BIT(CPU_MITIGATE_GUEST_GUEST)))
 				released |= taints_of("c");
@@ -2580,7 +2594,7 @@ static bool flushes_control(void)
 }
 
 enum step { ENTER, TOUCH, TOUCH_USER, EXIT, GUEST, RELAX, UNDO, LOAD, LOAD_NONE,
-	    LOAD_OTHER };
+	    LOAD_OTHER, LOAD_AGAIN, NMI, NMI_EXIT, WINDOW, VCPU };
 
 /* Whether there is something or not */
 static void touch_user(void)
@@ -2596,6 +2610,7 @@ static void take_step(enum step step, const u8 *sensitive, struct mm_struct *mm,
 		      struct mm_struct *other)
 {
 	unsigned long cr3;
+	u16 nmi;
 
 	switch (step) {
 	case ENTER:
@@ -2633,6 +2648,43 @@ static void take_step(enum step step, const u8 *sensitive, struct mm_struct *mm,
 	case LOAD_OTHER:
 		switch_mm_irqs_off(NULL, other, current);
 		break;
+	case LOAD_AGAIN:
+		switch_mm_irqs_off(NULL, &init_mm, current);
+		switch_mm_irqs_off(NULL, mm, current);
+		break;
+	case NMI:
+		asi_nmi_exit(asi_nmi_enter());
+		break;
+	case NMI_EXIT:
+		nmi = asi_nmi_enter();
+		asi_exit();
+		asi_nmi_exit(nmi);
+		break;
+	case WINDOW:
+		asi_taint_window();
+		break;
+	case VCPU:
+		asi_taint_l1d();
+		break;
+	}
+}
+
+/* What is left to do then, if @todo was before. */
+static u8 todo_after(enum step step, u8 todo)
+{
+	switch (step) {
+	case ENTER:
+		return 0;
+	case GUEST:
+	case RELAX:
+		return ASI_TODO_TAINT;
+	case EXIT:
+		return todo | ASI_TODO_ENTER;
+	case LOAD_OTHER:
+	case WINDOW:
+		return todo | ASI_TODO_TAINT;
+	default:
+		return todo;
 	}
 }
 
@@ -2649,8 +2701,10 @@ static const struct {
 	/* And data, for the sake of these */
 	char *data_user, *data_host, *data_guest;
 	char *leaves;
+	char *control_returns;
 	bool switches;
 	bool releases;
+	bool restores;			/* data is flushed, and all taints are as before */
 } events[] = {
 	{ "exit", ENTER, EXIT, 0, "UO", "G", "", "", "", "", "k" },
 	{ "enter", EXIT, ENTER, ASI_TODO_ENTER, "", "", "G", "ko", "", "", "Uu",
@@ -2664,26 +2718,42 @@ static const struct {
 	{ "guest again", GUEST, GUEST, ASI_TODO_TAINT, "", "", "", "", "kuoc", "koc", "Gg" },
 	{ "exit after a guest", GUEST, EXIT, ASI_TODO_TAINT, "UO", "G", "", "", "", "", "k" },
 	{ "user memory after a guest", GUEST, TOUCH_USER, ASI_TODO_TAINT,
-	  "", "G", "", "", "", "", "u" },
+	  "", "G", "", "", "", "", "u", "O" },
 	{ "user mode after a guest", GUEST, ENTER, ASI_TODO_TAINT, "", "G", "G", "ko", "", "",
-	  "Uu", .releases = true },
+	  "Uu", "O", .releases = true },
 	{ "user memory", ENTER, TOUCH_USER, 0, "", "", "", "", "", "", "" },
-	{ "another process", ENTER, LOAD_OTHER, 0, "", "", "", "", "", "", "u",
+	{ "another process", ENTER, LOAD_OTHER, 0, "", "G", "", "", "", "", "u", "UO",
 	  .switches = true },
 	{ "another process, unrestricted", EXIT, LOAD_OTHER, ASI_TODO_ENTER, "", "", "",
 	  "", "", "", "u", .switches = true },
 	{ "another process after a guest", GUEST, LOAD_OTHER, ASI_TODO_TAINT, "", "G", "",
-	  "", "", "", "u", .switches = true },
+	  "", "", "", "u", "UO", .switches = true },
 	{ "no process after a guest", GUEST, LOAD_NONE, ASI_TODO_TAINT, "", "G", "",
-	  "", "", "", "u" },
-	{ "no process", ENTER, LOAD_NONE, 0, "", "", "", "", "", "", "" },
+	  "", "", "", "u", "O" },
+	{ "no process", ENTER, LOAD_NONE, 0, "", "G", "", "", "", "", "", "O" },
+	{ "no process, unrestricted", EXIT, LOAD_NONE, ASI_TODO_ENTER, "", "", "", "", "", "",
+	  "" },
+	{ "the process again", ENTER, LOAD_AGAIN, 0, "", "G", "", "", "", "", "", "O" },
+	{ "relax", EXIT, RELAX, ASI_TODO_ENTER, "", "", "", "", "", "", "", .releases = true },
+	{ "NMI", ENTER, NMI, 0, "", "", "", "", "", "", "" },
+	{ "NMI, unrestricted", EXIT, NMI_EXIT, ASI_TODO_ENTER, "", "", "", "", "", "", "" },
+	{ "NMI after a guest", GUEST, NMI, ASI_TODO_TAINT, "", "", "", "", "", "", "" },
+	{ "NMI exits", ENTER, NMI_EXIT, 0, "UO", "G", "", "", "", "", "",
+	  .releases = true, .restores = true },
+	{ "NMI exits, in an exit", ENTER, NMI_EXIT, ASI_TODO_ENTER, "UO", "G", "", "", "", "", "",
+	  .releases = true, .restores = true },
+	{ "NMI exits after a guest", GUEST, NMI_EXIT, ASI_TODO_TAINT, "UO", "G", "", "", "", "",
+	  "", .releases = true, .restores = true },
+	{ "window", ENTER, WINDOW, 0, "", "", "", "", "", "", "k" },
+	{ "window after a guest", GUEST, WINDOW, ASI_TODO_TAINT, "", "", "", "", "", "", "k" },
+	{ "window, unrestricted", EXIT, WINDOW, ASI_TODO_ENTER, "", "", "", "", "", "", "k" },
+	{ "another vCPU", GUEST, VCPU, ASI_TODO_TAINT, "", "", "", "", "", "", "" },
+	{ "another vCPU, unrestricted", EXIT, VCPU, ASI_TODO_ENTER, "", "", "", "", "", "", "" },
 };
-
-#define NR_VECTOR_SETS	BIT(NR_CPU_ATTACK_VECTORS + 1)
 
 /* What has become of each combination of taints. */
 struct outcome {
-	u8 taints, control, data, cache;
+	u8 taints, todo, control, data, cache;
 };
 
 static void try_event(int event, struct outcome *outcomes, struct mm_struct *mm,
@@ -2703,6 +2773,7 @@ static void try_event(int event, struct outcome *outcomes, struct mm_struct *mm,
 		cache = this_cpu_read(vm_event_states.event[ASI_FLUSH_CACHE]);
 		take_step(events[event].event, NULL, mm, other);
 		outcomes[taints].taints = this_cpu_read(asi_cpu.taints);
+		outcomes[taints].todo = this_cpu_read(asi_cpu.todo);
 		outcomes[taints].control =
 			this_cpu_read(vm_event_states.event[ASI_FLUSH_CONTROL]) - control;
 		outcomes[taints].data =
@@ -2718,55 +2789,71 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 			u8 released, u8 siblings, const struct outcome *outcomes)
 {
 	/* What siblings train stays, but where they are stunned. */
-	u8 kept = asi_stuns() && events[event].event != EXIT ? released : 0;
-	u8 control = 0, data = 0, steered, leaked;
-	bool twice, guest, cached, stunned, flushes;
+	enum step step = events[event].event, from = events[event].from;
+	u8 kept = asi_stuns() && step != EXIT ? released : 0;
+	u8 control = 0, data = 0, twice = 0, steered, leaked;
+	bool guest, cached, stunned, flushes;
 	unsigned int taints;
 
 	if (vectors & BIT(CPU_MITIGATE_USER_KERNEL))
 		control |= taints_of(events[event].control_user);
 	if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
 		control |= taints_of(events[event].control_guest);
-	if (vectors & BIT(NR_CPU_ATTACK_VECTORS))
+	if (vectors & BIT(VMSCAPE))
 		control |= taints_of(events[event].control_vmscape);
+	if (vectors & BIT(RETURNS) && events[event].control_returns)
+		control |= taints_of(events[event].control_returns);
 	if (vectors & (BIT(CPU_MITIGATE_USER_KERNEL) | BIT(CPU_MITIGATE_USER_USER)))
 		data |= taints_of(events[event].data_user);
 	if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
 		data |= taints_of(events[event].data_host);
 	if (vectors & BIT(CPU_MITIGATE_GUEST_GUEST))
 		data |= taints_of(events[event].data_guest);
-	guest = events[event].event == GUEST;
-	stunned = events[event].releases && events[event].from == EXIT && asi_stuns();
-	if (stunned) {
+	guest = step == GUEST || step == RELAX || events[event].restores;
+	stunned = events[event].releases && (from == EXIT || events[event].restores) &&
+		  asi_stuns();
+	if (step == RELAX || (stunned && !events[event].restores)) {
 		data |= siblings;
 		guest = true;
 	}
 	cached = static_key_enabled(&asi_flush_l1d_guest) && !guest;
 	/* Leaving the guest root, and again as what stays may be of a guest */
-	twice = events[event].from == GUEST && events[event].event == ENTER &&
-		vectors & BIT(NR_CPU_ATTACK_VECTORS) && kept & taints_of("G");
+	if (from == GUEST && step == ENTER && vectors & BIT(VMSCAPE))
+		twice = kept & taints_of("G");
+	/* Of what stays nobody knows whose it is. */
+	if (step == LOAD_AGAIN)
+		twice = kept & control;
 
 	for (taints = 0; taints < BIT(NR_TAINTS); taints++) {
 		u8 expected = taints;
 
 		steered = taints & control ? taints_of("UGO") : 0;
-		leaked = taints & data ? taints_of("kugoc") : 0;
+		leaked = taints & data || events[event].restores ? taints_of("kugoc") : 0;
 		/* What only a guest of its own must not see is flushed when they are gone. */
-		flushes = stunned && (events[event].event != GUEST || taints & siblings) ?
+		flushes = stunned && (step != GUEST || taints & siblings) ?
 			  flushes_for_siblings() : flushes_data(guest);
 		if (events[event].switches)
 			expected = asi_taints_switched(expected);
-		expected &= ~((steered & ~kept) | leaked);
-		if (leaked && cached)
+		if (!events[event].restores)
+			expected &= ~((steered & ~kept) | leaked);
+		if ((leaked && cached) || (step == VCPU && asi_stands_in(ASI_FLUSH_L1D_GUEST |
+									 ASI_FLUSH_VERW)))
 			expected |= taints_of("c");
+		/* The process stays within reach. */
+		if (leaked && step == RELAX)
+			expected |= taints_of("u");
 		expected |= taints_of(events[event].leaves);
 		if (events[event].releases && asi_stuns())
 			expected |= released;
 
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].taints, expected,
 				    "%s, %x, %lx", events[event].name, taints, vectors);
+		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].todo,
+				    todo_after(step, events[event].todo),
+				    "%s, %x, %lx", events[event].name, taints, vectors);
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].control,
-				    steered && flushes_control() ? 1 + twice : 0,
+				    steered && flushes_control() ?
+				    1 + !!(taints & twice) : 0,
 				    "%s, %x, %lx", events[event].name, taints, vectors);
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].data, leaked && flushes,
 				    "%s, %x, %lx", events[event].name, taints, vectors);
@@ -2802,12 +2889,10 @@ static void test_all_taints(struct kunit *test)
 	kthread_use_mm(mm);
 
 	for (event = 0; event < ARRAY_SIZE(events); event++) {
-		for (vectors = 0; vectors < NR_VECTOR_SETS; vectors++) {
-			bool vmscape = vectors & BIT(NR_CPU_ATTACK_VECTORS);
-
+		for (vectors = 0; vectors < BIT(NR_CONDITIONS); vectors++) {
 			preempt_disable();
 			for (run = 0; run < ASI_NR_RUNS; run++)
-				asi_policies[run] = asi_policy(run, vectors, vmscape);
+				asi_policies[run] = policy_for(run, vectors);
 			released = asi_taints_released(&asi_policies[ASI_RUNS_KERNEL]);
 			asi_released = released;
 			siblings = asi_leaks_to_siblings(&asi_policies[ASI_RUNS_USER],
@@ -2879,6 +2964,8 @@ static void test_taints_of_transitions(struct kunit *test)
 	    !asi_policies[ASI_RUNS_USER].leaks ||
 	    asi_policies[ASI_RUNS_GUEST].leaks != taints_of("kuoc"))
 		kunit_skip(test, "not all attack vectors are mitigated");
+	if (asi_policies[ASI_RUNS_PROCESS].steers & ASI_CONTROL_OTHER)
+		kunit_skip(test, "control is flushed between processes");
 	if (!asi_has_guest_root())
 		kunit_skip(test, "guests have no address space of their own");
 	page = alloc_page(GFP_HIGHUSER_MOVABLE);

@@ -43,6 +43,7 @@ struct pt_regs;
 #define ASI_FLUSH_L1D		BIT(4)
 #define ASI_FLUSH_VERW		BIT(5)
 #define ASI_FLUSH_L1D_GUEST	BIT(6)	/* L1D where guests are to run next */
+#define ASI_FLUSH_PROCESS	BIT(7)	/* IBPB between two processes */
 
 #define ASI_FLUSH_CONTROL_ALL	(ASI_FLUSH_IBPB | ASI_FLUSH_RSB | ASI_FLUSH_BHB)
 #define ASI_FLUSH_DATA_ALL	(ASI_FLUSH_L1D | ASI_FLUSH_VERW)

@@ -8,6 +8,7 @@ Each visit of a CPU to the kernel, from one instruction of user mode to the next
 becomes a word of these letters:
 
     T       SMT siblings are stunned: before the control flush, or they train again
+    Z       they are released: after the data flush
     I R B   IBPB, the return buffer, branch history: a control flush in this order
     X       the unrestricted root is loaded
     N       the restricted root is loaded
@@ -36,7 +37,7 @@ from collections import Counter
 CONTROL, DATA = "IRB", "LV"
 FUNCTIONS = {"asi_fill_return_buffer": "R", "clear_bhb_loop": "B", "asi_fill_l1d": "L",
              "__asi_nmi_enter": "(", "__asi_nmi_exit": ")", "asi_taint_window": "W",
-             "__asi_stun": "T"}
+             "__asi_stun": "T", "__asi_release": "Z"}
 ROOTS = {"__asi_fault": "X", "asi_exit": "X", "__asi_exit": "X", "asi_load_mm": "S",
          "__asi_enter": "N", "__asi_relax": "N", "__asi_nmi_exit": "M",
          "__asi_enter_guest": "E", "asi_leave_guest_root": "P"}
@@ -160,27 +161,30 @@ def visits(lines, symbols):
     return words, sorted(strange)
 
 
-def without_nmis(word, found):
+def without_nmis(word, found, siblings):
     """The rest of a visit.  An NMI puts back the root that it has found, and flushes what
-    it has left then, at whichever instruction it came."""
+    it has left then, at whichever instruction it came.  What was flushed before it is
+    trained again by guests, and by siblings that have been let go."""
     while match := re.search(rf"\(([^()]*)\)(M{DATA}|M|)", word):
-        before, end = word[:match.start()], match[2]
+        before, end, after = word[:match.start()], match[2], word[match.end():]
         inside = re.sub(f"T?{CONTROL}(X)|{CONTROL}(P)",
                         lambda flushed: flushed[0][-1].lower(), match[1])
-        if inside[:1] in tuple("XP") and CONTROL not in before.rpartition("H")[2]:
+        since = re.split("[HNE]" if siblings else "H", before)[-1]
+        if inside[:1] in tuple("XP") and CONTROL not in since:
             found.add("control")
         if re.search("[XxPp]", inside) and end != "M" + DATA:
             found.add("data" if end else "restricted")
-        if end and not inside or re.search("[^XxPp]", inside):
+        if end and not inside or re.search("[^XxPp]", inside) or \
+           "T" in match[1] and not after.startswith("Z"):
             found.add("order")
-        word = before + word[match.end():]
+        word = before + after
     if re.search("[()M]", word):
         found.add("order")
     return re.sub("[()M]", "", word)
 
 
 # What is done in one go: a flush that belongs to what comes after it, or before.
-TOKEN = f"(T?{CONTROL})?X|({CONTROL})?P|({CONTROL})?S({DATA})?|[NEW]({DATA})?|GH"
+TOKEN = f"(T?{CONTROL})?X|({CONTROL})?P|({CONTROL})?S({DATA})?|[NEW]({DATA})?|GH|Z"
 
 
 class State:
@@ -188,19 +192,23 @@ class State:
     flush, and whose data has been within reach since the last data flush.  Siblings do so
     whenever it is restricted."""
 
-    def __init__(self, siblings):
+    def __init__(self, siblings, processes):
         self.root, self.trained, self.guest = "restricted", True, False
-        self.siblings = siblings
+        self.siblings, self.processes = siblings, processes
         self.kernel, self.process, self.window = False, True, False
+        self.stunned = self.owed = False
 
     def flushed(self, token):
         if token.startswith(CONTROL):
             self.trained = self.guest = False
+        if token.startswith(CONTROL + "S"):
+            self.owed = False
         if token.endswith(DATA):
             self.kernel = self.process = self.window = False
 
     def take(self, token, found):
         """Something that is done; nothing is left of it."""
+        self.stunned |= token.startswith("T")
         token = token.removeprefix("T")
         what = token.replace(CONTROL, "").replace(DATA, "")
         self.window |= what == "W"
@@ -217,12 +225,22 @@ class State:
             self.root, self.process = "restricted", True
         elif what == "E":
             self.root = "guest"
-        elif what == "S" and self.root == "guest":
+        elif what == "S" and self.root != "unrestricted":
             if self.guest:
                 found.add("control")
+            # No process at all may be loaded, and a flush come before the next one.
+            self.owed |= self.trained and self.processes
+            if token.startswith(CONTROL) and self.root != "guest" and not self.processes:
+                found.add("order")
             self.root, self.process = "restricted", True
         elif what == "S" and token.startswith(CONTROL):
             found.add("order")
+        elif what == "Z":
+            if self.root == "unrestricted":
+                found.add("restricted")
+            if self.kernel or self.window:
+                found.add("data")
+            self.stunned = False
         elif what == "GH":
             if self.root != "guest":
                 found.add("restricted")
@@ -234,6 +252,10 @@ class State:
 
     def end(self, found):
         """User mode runs."""
+        if self.stunned:
+            found.add("order")
+        if self.owed:
+            found.add("process")
         if self.root != "restricted" or self.kernel:
             found.add("restricted")
         if self.guest:
@@ -242,10 +264,10 @@ class State:
             found.add("data")
 
 
-def wrong(word, always=False, siblings=False):
+def wrong(word, always=False, siblings=False, processes=False):
     """What is wrong with a visit, in the words of the tests; a set."""
     found = set()
-    whole, word = word, without_nmis(word, found)
+    whole, word = word, without_nmis(word, found, siblings)
     if always:
         # NMIs are excepted, and no guests run.
         if whole and not word:
@@ -261,7 +283,7 @@ def wrong(word, always=False, siblings=False):
         if not found and not re.fullmatch("(i[XNSl]*l)+", rest):
             found.add("order")
         return found
-    state = State(siblings)
+    state = State(siblings, processes)
     rest = re.sub(TOKEN, lambda match: state.take(match[0], found), word)
     state.end(found)
     if rest:
@@ -328,15 +350,33 @@ def self_test():
         if wrong(word, always=True) != set(expected.split()):
             raise CheckError(f"{word or 'nothing'} is misjudged with flush=always")
     for word, expected in (
-            ("TIRBXNLV", ""), ("TIRBXNLVIRBXNLV", ""), ("TIRBXNLVTIRBXNLV", ""),
-            ("IRBXNLVXNLV", "control"), ("IRBTXNLV", "control order"), ("TXNLV", "control order"),
-            ("ITRBXNLV", "control order"), ("IRBXTNLV", "order"), ("TIRB", "order"),
-            ("T(TIRBX)MLVIRBXNLV", ""), ("(IRBTX)MLV", "order"), ("TSLV", "order"),
-            ("TIRBXNLVSLV", ""), ("TIRBXELVGHIRBP", ""), ("ELVGHIRBPTIRBXNLV", ""),
-            ("ELVGHIRBPXNLV", "control"), ("ELVGHIRBSXNLV", "control"), ("ELVGHTIRBP", "order")):
+            ("TIRBXNLVZ", ""), ("TIRBXNLVIRBXNLVZ", ""), ("TIRBXNLVZTIRBXNLVZ", ""),
+            ("IRBXNLVZ", ""), ("SLVZ", ""), ("Z", ""), ("TIRBXNLVZSLVZ", ""),
+            ("TIRBXELVZGHIRBP", ""), ("ELVGHIRBPTIRBXNLVZ", ""), ("TIRBXELVZLVGHIRBP", "order"),
+            ("IRBXNLVZXNLVZ", "control"), ("IRBTXNLVZ", "control order"),
+            ("TXNLVZ", "control order"), ("ITRBXNLVZ", "control order"), ("IRBXTNLVZ", "order"),
+            ("TIRB", "order"), ("TSLVZ", "order"), ("ELVGHIRBPXNLVZ", "control"),
+            ("ELVGHIRBSXNLVZ", "control"), ("ELVGHTIRBP", "order"),
+            ("TIRBXNLV", "order"), ("TIRBXNZLV", "data order restricted"), ("TIRBXZNLV", "data restricted"),
+            ("TIRBXEZLVGHIRBP", "data order restricted"), ("WZLV", "data order"), ("WLVZ", ""),
+            # NMIs
+            ("T(IRBX)MLVIRBXNLVZ", ""), ("(TIRBX)MLVZ", ""), ("(IRBX)MLVZ", ""),
+            ("TIRB(X)MLVXNLVZ", ""), ("TIRBXNLVZ(TIRBX)MLVZ", ""), ("TIRBXNLV()Z", ""),
+            ("TIRBXNLV(IRBX)MLVZ", ""), ("TIRBXNLVZ(X)MLVZ", "control"),
+            ("TIRBXELVZ(X)MLVZGHIRBP", "control"), ("(IRBTX)MLVZ", "order"),
+            ("(TIRBX)MLV", "order"), ("(TIRBX)MZLV", "data order"), ("()MLVZ", "order"),
+            ("()Z", ""), ("(TIRBXZ)MLV", "order")):
         if wrong(word, siblings=True) != set(expected.split()):
             raise CheckError(f"{word} is misjudged with siblings: " +
                              " ".join(sorted(wrong(word, siblings=True))))
+    for word, expected in (
+            ("IRBS", ""), ("IRBSLV", ""), ("IRBSS", ""), ("IRBXSNLV", ""), ("IRBXNLVS", ""),
+            ("ELVGHIRBS", ""), ("ELVGHIRBPS", ""), ("S", "process"), ("SIRBXNLV", "process"),
+            ("SIRBS", ""), ("SIRBXSNLV", "process"), ("ELVGHS", "control process"), ("IRBXIRBSNLV", "order"),
+            ("RIBS", "order process")):
+        if wrong(word, processes=True) != set(expected.split()):
+            raise CheckError(f"{word} is misjudged between processes: " +
+                             " ".join(sorted(wrong(word, processes=True))))
     for word, expected in (
             ("SS", 2), ("IRBXSNLV", 0), ("IRBXNLVSLV", 1), ("ELVGHIRBP", 2), ("IRBXELVGHIRBP", 1),
             ("ELVGHIRBSLV", 2), ("(IRBX)MLV", 0), ("ELV(IRBP)MLVGHIRBP", 4), ("(X(X)MLV)MLV", 0)):
@@ -387,8 +427,8 @@ def transitions(count, grown, console, options):
     """What is to be said of transitions."""
     always, expected = options.expect == "always", options.expect != "none"
     mistakes = {what: [word for word in count
-                       if what in wrong(word, always, options.siblings)]
-                for what in ("control", "data", "restricted", "order")}
+                       if what in wrong(word, always, options.siblings, options.processes)]
+                for what in ("control", "data", "restricted", "order", "process")}
     text = "".join(count.elements())
     # The guest root after the unrestricted one; an NMI that has exited.
     enters = len(re.findall("N|X[^NEM]*E", re.sub(r"\([^()]*\)(M|)", "", text))) + \
@@ -401,6 +441,7 @@ def transitions(count, grown, console, options):
     # Without "# SKIP"; the kernel may have said something before the end of the line.
     guests = re.search(r"\bok \d+ guest\.taints_its_cpu(?! #)", console)
     no = "" if expected else ": noticed that it is not so"
+    loaded = sum(times for word, times in count.items() if re.search("^[^X]*S", word))
     results = [
         (enough and expected != bool(mistakes["control"]),
          "predictors are flushed before the kernel is unrestricted" + no),
@@ -418,11 +459,18 @@ def transitions(count, grown, console, options):
         # In which order is looked at as that of all others.
         ((text.count("T") >= 100) == options.siblings, "siblings were stunned"),
     ]
+    if options.processes:
+        # A flush for an exit may have been the one for the next process.
+        late = sum(count[word] for word in mistakes["process"])
+        results.append((loaded >= 100 and late <= loaded / 100,
+                        "predictors are flushed before another process is loaded"))
     remarks = [f"{what}: {count[word]} times {word[:200] or 'nothing'}"
                for what, found in mistakes.items() for word in found[:5]]
     remarks += [f"{name}: {times} executed, {grown[name]} counted"
                 for name, times in seen.items()]
-    return results, remarks + [f"{text.count('(')} like NMIs"]
+    return results, remarks + [
+        f"{text.count('(')} like NMIs, {len(re.findall('[(][^()]*[XP]', text))} of which exit",
+        f"{loaded} visits load another process, restricted"]
 
 
 def main():
@@ -436,6 +484,7 @@ def main():
         help="always is with flush=always, none for the negative control, stock without "
              "ASI but with an IBPB for VMSCAPE")
     add("--siblings", action="store_true", help="there are, and they are stunned")
+    add("--processes", action="store_true", help="control is flushed between them")
     options = parser.parse_args()
 
     try:

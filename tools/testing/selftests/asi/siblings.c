@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The load for siblings.py: every CPU makes transitions, is in user mode in between, and
- * runs a KVM guest, while CPUs go and come back, all of them are stopped, and their TLBs
- * are shot down. Says where its page is, and runs until it is killed or a process has
- * stood still.
+ * runs a KVM guest, while CPUs go and come back, all of them are stopped, their TLBs
+ * are shot down, and they get non-maskable interrupts, whose handler reads sensitive memory.
+ * Says where its page is, and runs until it is killed or a process has stood still.
  */
 #include <pthread.h>
 #include <signal.h>
+#include <sys/klog.h>
 #include <sys/prctl.h>
 #include <time.h>
 
@@ -19,6 +20,9 @@
 #define MAX_CPUS	64
 #define STANDS_STILL	60	/* seconds; the host may be busy */
 #define CLOCKS		"/sys/devices/system/clocksource/clocksource0/"
+#define TRACING		"/sys/kernel/tracing/"
+#define PROBE		"asi_nmi"
+#define KLOG_CONSOLE_OFF	6
 
 /* One page; siblings.py knows all but the last of it. */
 struct page {
@@ -31,6 +35,9 @@ struct page {
 	unsigned long stuns;		/* how often a CPU had to wait */
 	unsigned long ns;		/* in all */
 	unsigned long longest;		/* in nanoseconds */
+	unsigned long nmis;		/* that each CPU has got at least */
+	unsigned long asked;		/* how often they were sent from here */
+	unsigned long probed;		/* how often their handler has read, and who sent them */
 	unsigned long rounds[3][MAX_CPUS];
 };
 
@@ -148,6 +155,62 @@ static void stop_cpus(void)
 	}
 }
 
+/*
+ * To all other CPUs, which then say where they are, though not on the console. They read
+ * @secret on the way, as does the one that has sent them.
+ */
+static void send_nmis(void)
+{
+	long *secret = asi_fresh(FRAME_SIZE);
+	char line[96];
+	int cpu = 0;
+
+	if (!secret || mlock(secret, FRAME_SIZE))
+		_exit(1);
+	*secret = 1;
+	snprintf(line, sizeof(line), "p:" PROBE " show_iret_regs secret=@0x%lx:u64",
+		 frame_address(frame_of(secret)));
+	if (asi_write(TRACING "kprobe_events", line) ||
+	    asi_write(TRACING "events/kprobes/" PROBE "/enable", "1"))
+		_exit(1);
+	klogctl(KLOG_CONSOLE_OFF, NULL, 0);
+	for (;; usleep(200000)) {
+		asi_pin(cpu++ % cpus);
+		asi_store(&page->asked, page->asked + 1);
+		asi_write("/proc/sysrq-trigger", "l");
+	}
+}
+
+static void read_nmis(void)
+{
+	static unsigned long times[MAX_CPUS];
+	char *line, *word, *rest;
+	static char buf[65536];
+	unsigned long least;
+	int cpu;
+
+	if (asi_slurp("/proc/interrupts", buf, sizeof(buf)) < 0)
+		return;
+	/* The first line has those that are there. */
+	line = strstr(buf, "NMI:");
+	if (!line)
+		return;
+	line += strlen("NMI:");
+	for (word = strtok_r(buf, " \n", &rest); word && sscanf(word, "CPU%d", &cpu) == 1;
+	     word = strtok_r(NULL, " \n", &rest))
+		if (cpu < MAX_CPUS)
+			times[cpu] = strtoul(line, &line, 10);
+	least = times[0];
+	for (cpu = 1; cpu < cpus; cpu++)
+		if (times[cpu] < least)
+			least = times[cpu];
+	page->nmis = least;
+	if (asi_slurp(TRACING "kprobe_profile", buf, sizeof(buf)) > 0) {
+		line = strstr(buf, PROBE);
+		page->probed = line ? strtoul(line + strlen(PROBE), NULL, 10) : 0;
+	}
+}
+
 /* What the kernel says of each CPU that is there. */
 static void read_stuns(void)
 {
@@ -194,7 +257,7 @@ static bool goes_on(void)
 {
 	static struct page then;
 	bool well = page->cycles != then.cycles && page->stops != then.stops &&
-		    page->shootdowns != then.shootdowns;
+		    page->shootdowns != then.shootdowns && page->asked != then.asked;
 	int cpu, i;
 
 	for (cpu = 0; cpu < cpus; cpu++)
@@ -221,11 +284,13 @@ int main(void)
 	start(shoot_down);
 	start(cycle_cpus);
 	start(stop_cpus);
+	start(send_nmis);
 	printf("siblings: ready 0x%lx\n", frame_of(page) * FRAME_SIZE);
 	fflush(stdout);
 	do {
 		sleep(1);
 		read_stuns();
+		read_nmis();
 		clock_gettime(CLOCK_MONOTONIC, &time);
 		asi_store(&page->seconds, time.tv_sec);
 	} while (++i % STANDS_STILL || goes_on());

@@ -4,9 +4,9 @@
 Checks from outside a guest that SMT siblings are stunned.
 
 In the guest, which runs "siblings", all CPUs make transitions and are in user mode
-in between, or run a guest of their own, and go and come back, for as long as this takes.
-This program stops it at random instants through the QEMU monitor, and sends it
-non-maskable interrupts. A CPU must never be seen in user mode, or running a guest, while a
+in between, or run a guest of their own, and go and come back, for as long as this takes,
+and send each other non-maskable interrupts. This program stops it at random instants through
+the QEMU monitor, and sends the first CPU some more of these. A CPU must never be seen in user mode, or running a guest, while a
 sibling is in the kernel with the unrestricted root loaded, unless an interrupt is pending
 that it has to take before its next instruction, or the sibling is on its way down or up.
 And all of the guest has to go on.
@@ -56,7 +56,7 @@ class Page:
     """What the guest says of itself."""
 
     WORDS = ("magic", "seconds", "gone", "cycles", "stops", "shootdowns", "stuns", "ns",
-             "longest")
+             "longest", "nmis", "asked", "probed")
     MAGIC = int.from_bytes(b"siblings", "little")
 
     def __init__(self, monitor, address):
@@ -151,7 +151,8 @@ def main():
           f"{seen['a guest']} with guests, {unrestricted} with unrestricted CPUs, "
           f"{called} about to be called in")
     print(f"# {page.seconds} s of guest time, {page.cycles} times a CPU went and came back, "
-          f"{page.stops} times all were stopped, {page.shootdowns} shootdowns, {nmis} NMIs")
+          f"{page.stops} times all were stopped, {page.shootdowns} shootdowns, {nmis} NMIs, "
+          f"{page.nmis} or more to each CPU, {page.probed - page.asked} of which have read")
     if page.stuns:
         print(f"# {page.stuns} times a CPU had to wait, for "
               f"{page.ns / page.stuns / 1000:.0f} us on average, "
@@ -162,8 +163,9 @@ def main():
         first = f", first CPU {found[0][0]} beside {found[0][1]}" if found else ""
         tests += [(seen[what] > 0, f"there was {what}"),
                   (bool(found) == leak, f"{what} was seen beside one {len(found)} times{first}")]
-    tests.append((all((page.cycles, page.stops, page.shootdowns, nmis)),
-                  "CPUs came and went, were stopped, and got shootdowns, and the first one NMIs"))
+    tests.append((all((page.cycles, page.stops, page.shootdowns, nmis)) and
+                  page.nmis > 2 and page.probed > page.asked,
+                  "CPUs came and went, were stopped, and got shootdowns and NMIs"))
     if not leak:
         tests.append((page.stuns > 0, "CPUs waited for siblings"))
         # Who is unrestricted has waited until they came, but for one that is on its way out.

@@ -14,9 +14,8 @@
  *	l1d, buffers	what can be read there: of what the process has for itself, or
  *			of sensitive memory or a process that was loaded before
  *
- * Of taints, "control" is that of user mode, of this process or another one, and "data"
- * that of the kernel and of other processes: which of them makes no difference to who
- * may come in between (KUnit has the rest). Policies are those for all attack vectors,
+ * Of taints, "data" is that of the kernel and of other processes: which of them makes no
+ * difference to who may come in between (KUnit has the rest). Policies are those for all attack vectors,
  * on a CPU with VMSCAPE.
  *
  * Speculation is taken at its worst: it does at once whatever it can. All that the
@@ -28,11 +27,18 @@
  * share any of this (see stun.pml). Interrupts are the task's own code, as they may
  * come only where the task may do the same by itself.
  *
+ * With RETBLEED, the kernel may be steered on the restricted root as well: what one
+ * process has trained must not be there when another one is loaded.
+ *
  * With L1D_GUEST, what is in L1D is of concern to guests only (L1TF), and their VMM has
  * nothing to hide from them: that would call for a flush whenever it has run.
  */
 #if defined(BREAK_L1D_UNTAINTED) || defined(BREAK_L1D_NMI) || defined(BREAK_L1D_UNSEEN)
 #define L1D_GUEST
+#endif
+#if defined(BREAK_LOAD_MM_STEERED) || defined(BREAK_LOAD_MM_FLUSH_LAST) || \
+    defined(BREAK_SWITCH_DROPS_OTHERS)
+#define RETBLEED
 #endif
 
 /* Roots, in the order of what is within reach */
@@ -43,7 +49,8 @@
 /* Who has trained */
 #define NOBODY		0
 #define BY_USER		1
-#define BY_GUEST	2
+#define BY_OTHER	2	/* user mode of a process that is not loaded any more */
+#define BY_GUEST	3
 
 #define max(a, b)	((a) > (b) -> (a) : (b))
 
@@ -57,7 +64,8 @@ byte level;			/* handlers on top of each other */
 byte asi_guest_root = GUEST;
 bool intent = true;		/* ASI_TODO_ENTER in asi_cpu.todo */
 bool noticed;			/* ASI_TODO_TAINT there */
-bool control = true;		/* asi_cpu.taints: ASI_CONTROL_USER, _OTHER */
+bool control = true;		/* asi_cpu.taints: ASI_CONTROL_USER, */
+bool control_other;		/* _OTHER: only RETBLEED tells them apart */
 bool control_guest = true;
 bool data = true;		/* ASI_DATA_KERNEL, _OTHER */
 bool data_user = true;
@@ -114,16 +122,23 @@ inline asi_flush_data()
 #endif
 }
 
+/* ASI_RUNS_PROCESS */
+#ifdef BREAK_LOAD_MM_STEERED
+#define process_steered	control_guest
+#else
+#define process_steered	(control_guest || control_other)
+#endif
+
 /* The two halves of asi_flush_before() */
 inline asi_flush_steering(steers)
 {
 	if
 	:: steers ->
 #ifdef BREAK_UNTAINT_CONTROL_FIRST
-		d_step { control = false; control_guest = false };
+		d_step { control = false; control_other = false; control_guest = false };
 #endif
 		asi_flush_control();
-		d_step { control = false; control_guest = false }
+		d_step { control = false; control_other = false; control_guest = false }
 	:: else
 	fi
 }
@@ -167,7 +182,7 @@ inline __asi_leave_guest_root()
 	mov_cr3(RESTRICTED);
 #endif
 #ifndef BREAK_LEAVE_NOT_FLUSHED
-	asi_flush_steering(control_guest);	/* ASI_RUNS_PROCESS */
+	asi_flush_steering(process_steered);
 #endif
 #ifndef BREAK_LEAVE_FLUSH_LAST
 	mov_cr3(RESTRICTED);
@@ -224,7 +239,8 @@ inline __asi_exit()
 #ifdef BREAK_EXIT_FLUSH_LAST
 	mov_cr3(UNRESTRICTED);
 #endif
-	asi_flush_steering(control || control_guest);	/* ASI_RUNS_KERNEL */
+	/* ASI_RUNS_KERNEL */
+	asi_flush_steering(control || control_other || control_guest);
 #ifndef BREAK_EXIT_FLUSH_LAST
 	mov_cr3(UNRESTRICTED);
 #endif
@@ -264,6 +280,19 @@ inline touch()
 		assert(root == UNRESTRICTED)
 }
 
+/* Who has run is another one if that is what is loaded. */
+inline load_cr3()
+{
+	d_step {
+		root = to;
+		l1d = max(l1d, root);
+		buffers = max(buffers, root);
+		bp = (others && bp == BY_USER -> BY_OTHER : bp);
+		rsb = (others && rsb == BY_USER -> BY_OTHER : rsb);
+		others = false
+	}
+}
+
 inline asi_load_mm()
 {
 #if defined(BREAK_LOAD_MM_KEEPS_GUEST)
@@ -271,15 +300,23 @@ inline asi_load_mm()
 #elif !defined(BREAK_LOAD_MM_UNRESTRICTED)
 	to = (root == UNRESTRICTED -> UNRESTRICTED : RESTRICTED);
 #endif
+#ifdef BREAK_LOAD_MM_FLUSH_LAST
+	load_cr3();
+#endif
 #if !defined(BREAK_LOAD_MM_KEEPS_GUEST) && !defined(BREAK_LOAD_MM_NOT_FLUSHED)
 	if
-	:: root == GUEST ->
-		asi_flush_steering(control_guest);	/* ASI_RUNS_PROCESS */
-		data_user = true
+	:: root != UNRESTRICTED ->
+		asi_flush_steering(process_steered);
+		if
+		:: root == GUEST -> data_user = true
+		:: else
+		fi
 	:: else
 	fi;
 #endif
-	mov_cr3(to);
+#ifndef BREAK_LOAD_MM_FLUSH_LAST
+	load_cr3();
+#endif
 	to = UNRESTRICTED;
 	assert(root != GUEST)
 }
@@ -295,6 +332,12 @@ inline asi_switch_taints()
 #endif
 #ifdef BREAK_SWITCH_DROPS_GUEST
 		control_guest = false;
+#endif
+#ifdef RETBLEED
+#ifndef BREAK_SWITCH_DROPS_OTHERS
+		control_other = control_other || control;
+#endif
+		control = false;
 #endif
 #ifndef BREAK_SWITCH_UNNOTICED
 		noticed = true;
@@ -360,6 +403,7 @@ inline asi_enter_guest()
 active proctype task() provided (level == 0)
 {
 	byte to = UNRESTRICTED, value = GUEST;
+	bool others;
 
 	if
 #ifndef L1D_GUEST			/* left to KVM then */
@@ -384,6 +428,9 @@ active proctype task() provided (level == 0)
 
 	:: true ->
 		asi_switch_taints();
+#ifdef RETBLEED
+		others = true;
+#endif
 		asi_load_mm();
 		/*
 		 * What was within reach until now is another's, whatever has
@@ -422,8 +469,8 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 {
 	byte found_root;
 	bool found_intent, found_noticed;
-	bool found_control, found_control_guest, found_data, found_data_user, found_data_guest;
-	bool found_cached;
+	bool found_control, found_control_other, found_control_guest;
+	bool found_data, found_data_user, found_data_guest, found_cached;
 	byte was_root;				/* what is really so */
 	bool was_intent;
 
@@ -448,6 +495,7 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 		found_root = root;
 		d_step {
 			found_control = control;
+			found_control_other = control_other;
 			found_control_guest = control_guest;
 			found_data = data;
 			found_data_user = data_user;
@@ -495,6 +543,7 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 #ifndef BREAK_NMI_TAINTS_LOST
 		d_step {
 			control = control || found_control;
+			control_other = control_other || found_control_other;
 			control_guest = control_guest || found_control_guest;
 			data = data || found_data;
 			data_user = data_user || found_data_user;
@@ -515,6 +564,7 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 			found_intent = false;
 			found_noticed = false;
 			found_control = false;
+			found_control_other = false;
 			found_control_guest = false;
 			found_data = false;
 			found_data_user = false;
@@ -532,6 +582,8 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 /* nor what a VMM has of what a guest has */
 #define VMM_SAFE	(root != RESTRICTED || trained != BY_GUEST || \
 			 asi_guest_root == RESTRICTED)
+/* nor anything of a process of what another one has */
+#define PROCESS_SAFE	(root != RESTRICTED || trained != BY_OTHER)
 /* The intent is clear: all flushes of an enter are done */
 #define INTENT_TRUE	(intent || (root != UNRESTRICTED && \
 				    (noticed || left_for_user != UNRESTRICTED)))
@@ -547,9 +599,10 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 active proctype monitor()
 {
 	atomic {
-		!(KERNEL_SAFE && VMM_SAFE && INTENT_TRUE && USER_SAFE && GUEST_SAFE) ->
+		!(KERNEL_SAFE && VMM_SAFE && PROCESS_SAFE && INTENT_TRUE && USER_SAFE && GUEST_SAFE) ->
 		assert(KERNEL_SAFE);
 		assert(VMM_SAFE);
+		assert(PROCESS_SAFE);
 		assert(INTENT_TRUE);
 		assert(USER_SAFE);
 		assert(GUEST_SAFE)
