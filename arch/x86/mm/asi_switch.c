@@ -520,6 +520,11 @@ void asi_load_mm(unsigned long cr3)
 	if (root == ASI_ROOT_RESTRICTED) {
 		bool guest = asi_loaded_root() == ASI_ROOT_GUEST;
 
+		/*
+		 * User mode may have to flush, and taints anew. That of the same process does
+		 * so as well, which may go on when no process has been loaded in between.
+		 */
+		this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
 		asi_flush_before(ASI_RUNS_PROCESS);
 		/* As asi_leave_guest_root() */
 		if (guest)
@@ -532,7 +537,7 @@ void asi_load_mm(unsigned long cr3)
 
 /**
  * asi_switch_taints - the code and data of another process become this one's
- * @next: is about to be loaded
+ * @next: is about to be loaded, by asi_load_mm()
  *
  * Of init_mm nothing runs that is not trusted: whoever ran before it may be who
  * runs after it. An mm may be freed and its address used again, its ID is not.
@@ -552,8 +557,6 @@ noinstr void asi_switch_taints(const struct mm_struct *next)
 
 	asi_taint(asi_taints_switched(this_cpu_read(asi_cpu.taints)));
 	asi_untaint(ASI_CONTROL_USER | ASI_DATA_GUEST);
-	/* User mode of @next may have to flush, and taints anew. */
-	this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
 	this_cpu_write(asi_cpu.tainted_by, id);
 }
 

@@ -2680,7 +2680,10 @@ static u8 todo_after(enum step step, u8 todo)
 		return ASI_TODO_TAINT;
 	case EXIT:
 		return todo | ASI_TODO_ENTER;
+	case LOAD_NONE:
+	case LOAD_AGAIN:
 	case LOAD_OTHER:
+		return todo & ASI_TODO_ENTER ? todo : todo | ASI_TODO_TAINT;
 	case WINDOW:
 		return todo | ASI_TODO_TAINT;
 	default:
@@ -2754,6 +2757,7 @@ static const struct {
 /* What has become of each combination of taints. */
 struct outcome {
 	u8 taints, todo, control, data, cache;
+	u8 user;			/* the taints when user mode runs after that */
 };
 
 static void try_event(int event, struct outcome *outcomes, struct mm_struct *mm,
@@ -2780,6 +2784,8 @@ static void try_event(int event, struct outcome *outcomes, struct mm_struct *mm,
 			this_cpu_read(vm_event_states.event[ASI_FLUSH_DATA]) - data;
 		outcomes[taints].cache =
 			this_cpu_read(vm_event_states.event[ASI_FLUSH_CACHE]) - cache;
+		take_step(ENTER, NULL, mm, other);
+		outcomes[taints].user = this_cpu_read(asi_cpu.taints);
 		take_step(LOAD, NULL, mm, other);
 		local_irq_enable();
 	}
@@ -2851,6 +2857,10 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].todo,
 				    todo_after(step, events[event].todo),
 				    "%s, %x, %lx", events[event].name, taints, vectors);
+		/* Unless it was not tainted before, with nothing to do */
+		KUNIT_EXPECT_TRUE_MSG(test, outcomes[taints].user & taints_of("U") ||
+				      !(events[event].todo || taints & taints_of("U")),
+				      "%s, %x, %lx", events[event].name, taints, vectors);
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].control,
 				    steered && flushes_control() ?
 				    1 + !!(taints & twice) : 0,
@@ -2936,9 +2946,9 @@ static void test_taints_of_transitions(struct kunit *test)
 		{ LOAD,		"Oou",	ASI_TODO_TAINT,		false,	false },
 		{ ENTER,	"UOu",	0,			false,	true  },
 		{ ENTER,	"UOu",	0,			false,	false },
-		{ LOAD_NONE,	"UOu",	0,			false,	false },
-		{ UNDO,		"ku",	ASI_TODO_ENTER,		true,	false },
-		{ LOAD,		"ku",	ASI_TODO_ENTER,		false,	false },
+		{ LOAD_NONE,	"UOu",	ASI_TODO_TAINT,		false,	false },
+		{ UNDO,		"ku",	ASI_TODO_ENTER | ASI_TODO_TAINT, true, false },
+		{ LOAD,		"ku",	ASI_TODO_ENTER | ASI_TODO_TAINT, false, false },
 		{ GUEST,	"Gg",	ASI_TODO_TAINT,		false,	true  },
 		{ ENTER,	"Uug",	0,			true,	false },
 		{ GUEST,	"UGg",	ASI_TODO_TAINT,		false,	true  },

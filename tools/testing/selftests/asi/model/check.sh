@@ -50,7 +50,7 @@ if [ $# != 0 ]; then
 fi
 
 runs=$(
-	for model in transition "transition -DL1D_GUEST" stun window root entry; do
+	for model in transition "transition -DL1D_GUEST" "transition -DRETBLEED" stun window root entry; do
 		echo "holds $model"
 	done
 	for options in "" -DINVPCID -DKPTI "-DKPTI -DINVPCID"; do echo "holds tlb $options"; done

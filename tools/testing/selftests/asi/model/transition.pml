@@ -306,6 +306,9 @@ inline asi_load_mm()
 #if !defined(BREAK_LOAD_MM_KEEPS_GUEST) && !defined(BREAK_LOAD_MM_NOT_FLUSHED)
 	if
 	:: root != UNRESTRICTED ->
+#ifndef BREAK_LOAD_MM_UNNOTICED
+		noticed = true;
+#endif
 		asi_flush_steering(process_steered);
 		if
 		:: root == GUEST -> data_user = true
@@ -338,9 +341,6 @@ inline asi_switch_taints()
 		control_other = control_other || control;
 #endif
 		control = false;
-#endif
-#ifndef BREAK_SWITCH_UNNOTICED
-		noticed = true;
 #endif
 		data_user = true;
 		data_guest = false
