@@ -355,7 +355,7 @@ bool __init asi_can_flush(u8 flushes)
  * asi_keeps - say why a mitigation that is always paid does not stand down
  * @flushes:	ASI_FLUSH_*, that would take
  * @what:	stays, for the administrator
- * @reason:	or NULL if that is why not asi_can_flush()
+ * @reason:	or NULL if that is why not asi_can_flush(), or that flush=all does not count
  *
  * Says nothing where ASI is not to stand in for anything, by asi=.
  */
@@ -363,7 +363,7 @@ void __init asi_keeps(u8 flushes, const char *what, const char *reason)
 {
 	if (asi_may_stand_in())
 		pr_info("%s is not left to ASI: %s\n", what,
-			reason ?: asi_flush_obstacle(flushes));
+			reason ?: asi_flush_obstacle(flushes) ?: "mitigations=");
 }
 
 /**
@@ -502,7 +502,7 @@ void __init asi_select_flushes(void)
 		/* Kernel exit does so by itself. */
 		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))
 			asi_flushes &= ~ASI_FLUSH_VERW;
-		/* The last is not for transitions. */
+		/* That is for these bugs alone: there are no transitions. */
 		if (asi_flushes_all())
 			asi_flushes |= (u8)~ASI_FLUSH_PROCESS;
 		if (asi_flushes & ASI_FLUSH_L1D)

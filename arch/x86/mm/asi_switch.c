@@ -167,7 +167,7 @@ static __always_inline void asi_untaint(u8 taints)
 }
 
 /* A function, so that flushes.py knows. */
-static noinline noinstr void __asi_release(void)
+static noinstr void __asi_release(void)
 {
 	struct asi_core *core = this_cpu_read(asi_cpu.core);
 
@@ -511,24 +511,10 @@ void asi_load_mm(unsigned long cr3)
 	enum asi_root root = asi_in_restricted() ? ASI_ROOT_RESTRICTED :
 						   ASI_ROOT_UNRESTRICTED;
 
-	/*
-	 * Before anything of the new process is within reach: the kernel goes on, and may be
-	 * steered by what the one before has trained. While the CPU is unrestricted nothing
-	 * has been trained since its exit has flushed. An NMI in between puts back the taints
-	 * that it has found, and has run kernel code only.
-	 */
-	if (root == ASI_ROOT_RESTRICTED) {
-		bool guest = asi_loaded_root() == ASI_ROOT_GUEST;
-
-		/*
-		 * User mode may have to flush, and taints anew. That of the same process does
-		 * so as well, which may go on when no process has been loaded in between.
-		 */
-		this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
-		asi_flush_before(ASI_RUNS_PROCESS);
+	if (asi_loaded_root() == ASI_ROOT_GUEST) {
 		/* As asi_leave_guest_root() */
-		if (guest)
-			asi_taint(asi_policies[ASI_RUNS_PROCESS].leaves);
+		asi_flush_before(ASI_RUNS_PROCESS);
+		asi_taint(asi_policies[ASI_RUNS_PROCESS].leaves);
 	}
 	asi_write_cr3(cr3, root);
 	if (root == ASI_ROOT_RESTRICTED)
@@ -542,9 +528,14 @@ void asi_load_mm(unsigned long cr3)
  * Of init_mm nothing runs that is not trusted: whoever ran before it may be who
  * runs after it. An mm may be freed and its address used again, its ID is not.
  *
+ * The kernel goes on, and may be steered by what the process before has trained: that is
+ * flushed before anything of @next is within reach. If an exit has flushed, or this has, no
+ * untrusted code runs on this CPU until then.
+ *
  * What was within reach stays so until the root of @next is loaded. An NMI before
- * that puts back the taints that it has found, whichever these are; one that loads
- * another mm (kgdb writes to text by one that maps nothing else) leaves more.
+ * that puts back the taints that it has found, whichever these are. One that loads
+ * another mm (kgdb writes to text by one that maps nothing else) loads again what it has
+ * found, and does not say whose taints these are.
  *
  * Context: interrupts off.
  */
@@ -555,9 +546,13 @@ noinstr void asi_switch_taints(const struct mm_struct *next)
 	if (next == &init_mm || this_cpu_read(asi_cpu.tainted_by) == id)
 		return;
 
+	asi_flush_before(ASI_RUNS_OTHER);
 	asi_taint(asi_taints_switched(this_cpu_read(asi_cpu.taints)));
 	asi_untaint(ASI_CONTROL_USER | ASI_DATA_GUEST);
-	this_cpu_write(asi_cpu.tainted_by, id);
+	/* User mode of @next may have to flush, and taints anew. */
+	this_cpu_or(asi_cpu.todo, ASI_TODO_TAINT);
+	if (!in_nmi())
+		this_cpu_write(asi_cpu.tainted_by, id);
 }
 
 /*

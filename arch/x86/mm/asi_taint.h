@@ -40,9 +40,8 @@
 /* What may run. */
 enum asi_runs {
 	ASI_RUNS_KERNEL,	/* with all memory mapped */
-	ASI_RUNS_PROCESS,	/* the kernel, with what is the process's own, after a guest
-				 * or another process
-				 */
+	ASI_RUNS_PROCESS,	/* the kernel, with what is the process's own, after a guest */
+	ASI_RUNS_OTHER,		/* the same, after another process, or its guest */
 	ASI_RUNS_USER,
 	ASI_RUNS_GUEST,
 	ASI_NR_RUNS,
@@ -90,9 +89,12 @@ asi_policy(enum asi_runs runs, unsigned long vectors, bool guest_user, bool retu
 	case ASI_RUNS_PROCESS:
 		if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
 			policy.steers = ASI_CONTROL_GUEST;
-		if (returns)
-			policy.steers |= ASI_CONTROL_OTHER;
 		policy.leaves = ASI_DATA_USER;
+		break;
+	case ASI_RUNS_OTHER:
+		/* What siblings train stays in any case. */
+		if (returns)
+			policy.steers = ASI_CONTROL_USER | ASI_CONTROL_GUEST;
 		break;
 	case ASI_RUNS_USER:
 		if (guest_user)

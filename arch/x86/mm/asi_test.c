@@ -2498,6 +2498,7 @@ static void test_policies(struct kunit *test)
 	static const char * const leaves[ASI_NR_RUNS] = {
 		[ASI_RUNS_KERNEL]  = "k",
 		[ASI_RUNS_PROCESS] = "u",
+		[ASI_RUNS_OTHER]   = "",
 		[ASI_RUNS_USER]	   = "Uu",
 		[ASI_RUNS_GUEST]   = "Gg",
 	};
@@ -2524,7 +2525,15 @@ static void test_policies(struct kunit *test)
 			[CPU_MITIGATE_GUEST_HOST]	= "G",
 			[CPU_MITIGATE_GUEST_GUEST]	= "",
 			[VMSCAPE]			= "",
-			[RETURNS]			= "O",
+			[RETURNS]			= "",
+		},
+		[ASI_RUNS_OTHER] = {
+			[CPU_MITIGATE_USER_KERNEL]	= "",
+			[CPU_MITIGATE_USER_USER]	= "",
+			[CPU_MITIGATE_GUEST_HOST]	= "",
+			[CPU_MITIGATE_GUEST_GUEST]	= "",
+			[VMSCAPE]			= "",
+			[RETURNS]			= "UG",
 		},
 		[ASI_RUNS_GUEST] = {
 			[CPU_MITIGATE_USER_KERNEL]	= "",
@@ -2680,10 +2689,7 @@ static u8 todo_after(enum step step, u8 todo)
 		return ASI_TODO_TAINT;
 	case EXIT:
 		return todo | ASI_TODO_ENTER;
-	case LOAD_NONE:
-	case LOAD_AGAIN:
 	case LOAD_OTHER:
-		return todo & ASI_TODO_ENTER ? todo : todo | ASI_TODO_TAINT;
 	case WINDOW:
 		return todo | ASI_TODO_TAINT;
 	default:
@@ -2704,8 +2710,9 @@ static const struct {
 	/* And data, for the sake of these */
 	char *data_user, *data_host, *data_guest;
 	char *leaves;
-	char *control_returns;
-	bool switches;
+	bool switches;			/* and before that flushes control, where user mode or a
+					 * guest may steer returns
+					 */
 	bool releases;
 	bool restores;			/* data is flushed, and all taints are as before */
 } events[] = {
@@ -2721,22 +2728,22 @@ static const struct {
 	{ "guest again", GUEST, GUEST, ASI_TODO_TAINT, "", "", "", "", "kuoc", "koc", "Gg" },
 	{ "exit after a guest", GUEST, EXIT, ASI_TODO_TAINT, "UO", "G", "", "", "", "", "k" },
 	{ "user memory after a guest", GUEST, TOUCH_USER, ASI_TODO_TAINT,
-	  "", "G", "", "", "", "", "u", "O" },
+	  "", "G", "", "", "", "", "u" },
 	{ "user mode after a guest", GUEST, ENTER, ASI_TODO_TAINT, "", "G", "G", "ko", "", "",
-	  "Uu", "O", .releases = true },
+	  "Uu", .releases = true },
 	{ "user memory", ENTER, TOUCH_USER, 0, "", "", "", "", "", "", "" },
-	{ "another process", ENTER, LOAD_OTHER, 0, "", "G", "", "", "", "", "u", "UO",
+	{ "another process", ENTER, LOAD_OTHER, 0, "", "", "", "", "", "", "u",
 	  .switches = true },
 	{ "another process, unrestricted", EXIT, LOAD_OTHER, ASI_TODO_ENTER, "", "", "",
 	  "", "", "", "u", .switches = true },
 	{ "another process after a guest", GUEST, LOAD_OTHER, ASI_TODO_TAINT, "", "G", "",
-	  "", "", "", "u", "UO", .switches = true },
+	  "", "", "", "u", .switches = true },
 	{ "no process after a guest", GUEST, LOAD_NONE, ASI_TODO_TAINT, "", "G", "",
-	  "", "", "", "u", "O" },
-	{ "no process", ENTER, LOAD_NONE, 0, "", "G", "", "", "", "", "", "O" },
+	  "", "", "", "u" },
+	{ "no process", ENTER, LOAD_NONE, 0, "", "", "", "", "", "", "" },
 	{ "no process, unrestricted", EXIT, LOAD_NONE, ASI_TODO_ENTER, "", "", "", "", "", "",
 	  "" },
-	{ "the process again", ENTER, LOAD_AGAIN, 0, "", "G", "", "", "", "", "", "O" },
+	{ "the process again", ENTER, LOAD_AGAIN, 0, "", "", "", "", "", "", "" },
 	{ "relax", EXIT, RELAX, ASI_TODO_ENTER, "", "", "", "", "", "", "", .releases = true },
 	{ "NMI", ENTER, NMI, 0, "", "", "", "", "", "", "" },
 	{ "NMI, unrestricted", EXIT, NMI_EXIT, ASI_TODO_ENTER, "", "", "", "", "", "", "" },
@@ -2807,8 +2814,6 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 		control |= taints_of(events[event].control_guest);
 	if (vectors & BIT(VMSCAPE))
 		control |= taints_of(events[event].control_vmscape);
-	if (vectors & BIT(RETURNS) && events[event].control_returns)
-		control |= taints_of(events[event].control_returns);
 	if (vectors & (BIT(CPU_MITIGATE_USER_KERNEL) | BIT(CPU_MITIGATE_USER_USER)))
 		data |= taints_of(events[event].data_user);
 	if (vectors & BIT(CPU_MITIGATE_GUEST_HOST))
@@ -2826,20 +2831,21 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 	/* Leaving the guest root, and again as what stays may be of a guest */
 	if (from == GUEST && step == ENTER && vectors & BIT(VMSCAPE))
 		twice = kept & taints_of("G");
-	/* Of what stays nobody knows whose it is. */
-	if (step == LOAD_AGAIN)
-		twice = kept & control;
 
 	for (taints = 0; taints < BIT(NR_TAINTS); taints++) {
+		bool first = events[event].switches && vectors & BIT(RETURNS) &&
+			     taints & taints_of("UG");
 		u8 expected = taints;
 
-		steered = taints & control ? taints_of("UGO") : 0;
+		if (first)
+			expected &= ~taints_of("UGO") | kept;
+		if (events[event].switches)
+			expected = asi_taints_switched(expected);
+		steered = expected & control ? taints_of("UGO") : 0;
 		leaked = taints & data || events[event].restores ? taints_of("kugoc") : 0;
 		/* What only a guest of its own must not see is flushed when they are gone. */
 		flushes = stunned && (step != GUEST || taints & siblings) ?
 			  flushes_for_siblings() : flushes_data(guest);
-		if (events[event].switches)
-			expected = asi_taints_switched(expected);
 		if (!events[event].restores)
 			expected &= ~((steered & ~kept) | leaked);
 		if ((leaked && cached) || (step == VCPU && asi_stands_in(ASI_FLUSH_L1D_GUEST |
@@ -2862,8 +2868,8 @@ static void check_event(struct kunit *test, int event, unsigned long vectors,
 				      !(events[event].todo || taints & taints_of("U")),
 				      "%s, %x, %lx", events[event].name, taints, vectors);
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].control,
-				    steered && flushes_control() ?
-				    1 + !!(taints & twice) : 0,
+				    flushes_control() ?
+				    first + !!steered + !!(steered && taints & twice) : 0,
 				    "%s, %x, %lx", events[event].name, taints, vectors);
 		KUNIT_EXPECT_EQ_MSG(test, outcomes[taints].data, leaked && flushes,
 				    "%s, %x, %lx", events[event].name, taints, vectors);
@@ -2921,6 +2927,46 @@ static void test_all_taints(struct kunit *test)
 	mmput(mm);
 }
 
+/*
+ * A handler that loads another mm, as kgdb's, and the one that it has found again, while a
+ * third is about to be loaded: what comes after knows whose the taints are.
+ */
+static void test_nmi_loads_mm(struct kunit *test)
+{
+	struct mm_struct *mm, *next, *poking;
+	u64 owner;
+	u16 nmi;
+
+	skip_unless_on(test);
+	mm = mm_alloc();
+	next = mm_alloc();
+	poking = mm_alloc();
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_NOT_NULL(test, next);
+	KUNIT_ASSERT_NOT_NULL(test, poking);
+	kthread_use_mm(mm);
+
+	local_irq_disable();
+	enter();
+	asi_switch_taints(next);
+	nmi = asi_nmi_enter();
+	__preempt_count_add(NMI_OFFSET);
+	switch_mm_irqs_off(NULL, poking, current);
+	switch_mm_irqs_off(NULL, mm, current);
+	__preempt_count_sub(NMI_OFFSET);
+	asi_nmi_exit(nmi);
+	owner = this_cpu_read(asi_cpu.tainted_by);
+	switch_mm_irqs_off(NULL, next, current);
+	switch_mm_irqs_off(NULL, mm, current);
+	local_irq_enable();
+
+	KUNIT_EXPECT_EQ(test, owner, next->context.ctx_id);
+	kthread_unuse_mm(mm);
+	mmput(poking);
+	mmput(next);
+	mmput(mm);
+}
+
 /* The taints of this CPU, step by step, and the flushes that they call for. */
 static void test_taints_of_transitions(struct kunit *test)
 {
@@ -2946,9 +2992,9 @@ static void test_taints_of_transitions(struct kunit *test)
 		{ LOAD,		"Oou",	ASI_TODO_TAINT,		false,	false },
 		{ ENTER,	"UOu",	0,			false,	true  },
 		{ ENTER,	"UOu",	0,			false,	false },
-		{ LOAD_NONE,	"UOu",	ASI_TODO_TAINT,		false,	false },
-		{ UNDO,		"ku",	ASI_TODO_ENTER | ASI_TODO_TAINT, true, false },
-		{ LOAD,		"ku",	ASI_TODO_ENTER | ASI_TODO_TAINT, false, false },
+		{ LOAD_NONE,	"UOu",	0,			false,	false },
+		{ UNDO,		"ku",	ASI_TODO_ENTER,		true,	false },
+		{ LOAD,		"ku",	ASI_TODO_ENTER,		false,	false },
 		{ GUEST,	"Gg",	ASI_TODO_TAINT,		false,	true  },
 		{ ENTER,	"Uug",	0,			true,	false },
 		{ GUEST,	"UGg",	ASI_TODO_TAINT,		false,	true  },
@@ -2974,7 +3020,7 @@ static void test_taints_of_transitions(struct kunit *test)
 	    !asi_policies[ASI_RUNS_USER].leaks ||
 	    asi_policies[ASI_RUNS_GUEST].leaks != taints_of("kuoc"))
 		kunit_skip(test, "not all attack vectors are mitigated");
-	if (asi_policies[ASI_RUNS_PROCESS].steers & ASI_CONTROL_OTHER)
+	if (asi_policies[ASI_RUNS_OTHER].steers)
 		kunit_skip(test, "control is flushed between processes");
 	if (!asi_has_guest_root())
 		kunit_skip(test, "guests have no address space of their own");
@@ -3552,6 +3598,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_taints),
 	KUNIT_CASE(test_policies),
 	KUNIT_CASE(test_all_taints),
+	KUNIT_CASE(test_nmi_loads_mm),
 	KUNIT_CASE(test_taints_of_transitions),
 	KUNIT_CASE(test_borrowed_mm),
 	KUNIT_CASE(test_let_go),

@@ -10,6 +10,7 @@
 #include <ucontext.h>
 
 #include "entry.h"
+#include "frames.h"
 #include "pattern.h"
 #include "samples.h"
 
@@ -423,34 +424,74 @@ static long probe_hits(const char *profile, const char *name)
  * A breakpoint of the kernel's own, where a read looks up each of two pages: for
  * the second one it comes after the transition that the first one made. Behind
  * the call of ftrace, which would take the probe over, and ENDBR if there is one.
+ * Its handler reads what @fetch says.
  */
-TEST_F(entry, breakpoint_in_kernel)
+static bool probe_reads(const char *fetch)
 {
-	static const char * const probes[] = {
-		"p:asi_kprobe filemap_get_entry+5",
-		"p:asi_kprobe filemap_get_entry+9",
-	};
-	char buf[2 * LEN];
+	static const int offsets[] = { 5, 9 };
+	char probe[128];
 	unsigned int i;
 
 	asi_write("/proc/sys/debug/kprobes-optimization", "0\n");
-	for (i = 0; i < ARRAY_SIZE(probes); i++) {
-		if (!asi_write(TRACING "kprobe_events", probes[i]))
-			break;
+	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
+		snprintf(probe, sizeof(probe), "p:asi_kprobe filemap_get_entry+%d %s",
+			 offsets[i], fetch);
+		if (!asi_write(TRACING "kprobe_events", probe))
+			return !asi_write(TRACING "events/kprobes/asi_kprobe/enable", "1");
 	}
-	if (i == ARRAY_SIZE(probes))
+	return false;
+}
+
+/* How often it was hit */
+static long unprobe_reads(void)
+{
+	long hits = probe_hits(TRACING "kprobe_profile", "asi_kprobe");
+
+	return asi_write(TRACING "events/kprobes/asi_kprobe/enable", "0") ||
+	       asi_write(TRACING "kprobe_events", "-:asi_kprobe") ? -1 : hits;
+}
+
+TEST_F(entry, breakpoint_in_kernel)
+{
+	char buf[2 * LEN];
+	int i;
+
+	if (!probe_reads(""))
 		SKIP(return, "no kprobe in filemap_get_entry()");
-	EXPECT_EQ(0, asi_write(TRACING "events/kprobes/asi_kprobe/enable", "1"));
 	ASSERT_EQ(LEN, pwrite(self->file, self->buf, LEN, LEN));
 	for (i = 0; i < ROUNDS; i++) {
 		EXPECT_EQ(2 * LEN, pread(self->file, buf, 2 * LEN, 0));
 		EXPECT_RESTRICTED();
 		EXPECT_TRUE(all_filled(buf) && all_filled(buf + LEN));
 	}
-	EXPECT_LE(2 * ROUNDS, probe_hits(TRACING "kprobe_profile", "asi_kprobe"));
-	EXPECT_EQ(0, asi_write(TRACING "events/kprobes/asi_kprobe/enable", "0"));
-	EXPECT_EQ(0, asi_write(TRACING "kprobe_events", "-:asi_kprobe"));
+	EXPECT_LE(2 * ROUNDS, unprobe_reads());
 	EXPECT_EXITS(ROUNDS);
+}
+
+/* It exits, and puts back what it has found, whether a transition was made or not. */
+TEST_F(entry, breakpoint_that_exits)
+{
+	char *secret = asi_fresh(LEN), buf[2 * LEN], fetch[64];
+	unsigned long address;
+	int i;
+
+	ASSERT_NE(NULL, secret);
+	ASSERT_EQ(0, mlock(secret, LEN));
+	asi_store(secret, 1);
+	address = frame_address(frame_of(secret));
+	snprintf(fetch, sizeof(fetch), "secret=@0x%lx:u64", address);
+	if (!address || !probe_reads(fetch))
+		SKIP(return, "no kprobe in filemap_get_entry(), or nothing to read");
+	ASSERT_EQ(LEN, pwrite(self->file, self->buf, LEN, LEN));
+	self->before = asi_balance();
+	for (i = 0; i < ROUNDS; i++) {
+		EXPECT_EQ(2 * LEN, pread(self->file, buf, 2 * LEN, 0));
+		EXPECT_RESTRICTED();
+		EXPECT_TRUE(all_filled(buf) && all_filled(buf + LEN));
+	}
+	EXPECT_LE(2 * ROUNDS, unprobe_reads());
+	EXPECT_EXITS(ROUNDS);
+	munmap(secret, LEN);
 }
 
 /* A probe on a function of our own, which is in a file on tmpfs. */

@@ -164,20 +164,23 @@ def visits(lines, symbols):
 def without_nmis(word, found, siblings):
     """The rest of a visit.  An NMI puts back the root that it has found, and flushes what
     it has left then, at whichever instruction it came.  What was flushed before it is
-    trained again by guests, and by siblings that have been let go."""
+    trained again by guests, and by siblings that have been let go, or were not stunned."""
     while match := re.search(rf"\(([^()]*)\)(M{DATA}|M|)", word):
         before, end, after = word[:match.start()], match[2], word[match.end():]
         inside = re.sub(f"T?{CONTROL}(X)|{CONTROL}(P)",
                         lambda flushed: flushed[0][-1].lower(), match[1])
-        since = re.split("[HNE]" if siblings else "H", before)[-1]
+        since = re.split("[HZP]" if siblings else "H", before)[-1]
         if inside[:1] in tuple("XP") and CONTROL not in since:
             found.add("control")
         if re.search("[XxPp]", inside) and end != "M" + DATA:
             found.add("data" if end else "restricted")
+        # Not if the siblings have been stunned before
+        released = "x" in inside.lower() and after.startswith("Z") and \
+            not re.search("[TX]", before.rpartition("Z")[2])
         if end and not inside or re.search("[^XxPp]", inside) or \
-           "T" in match[1] and not after.startswith("Z"):
+           "T" in match[1] and not released:
             found.add("order")
-        word = before + after
+        word = before + after[released:]
     if re.search("[()M]", word):
         found.add("order")
     return re.sub("[()M]", "", word)
@@ -357,13 +360,17 @@ def self_test():
             ("TXNLVZ", "control order"), ("ITRBXNLVZ", "control order"), ("IRBXTNLVZ", "order"),
             ("TIRB", "order"), ("TSLVZ", "order"), ("ELVGHIRBPXNLVZ", "control"),
             ("ELVGHIRBSXNLVZ", "control"), ("ELVGHTIRBP", "order"),
-            ("TIRBXNLV", "order"), ("TIRBXNZLV", "data order restricted"), ("TIRBXZNLV", "data restricted"),
+            ("TIRBXNLV", "order"), ("TIRBXNZLV", "data order restricted"),
+            ("TIRBXZNLV", "data restricted"),
             ("TIRBXEZLVGHIRBP", "data order restricted"), ("WZLV", "data order"), ("WLVZ", ""),
             # NMIs
             ("T(IRBX)MLVIRBXNLVZ", ""), ("(TIRBX)MLVZ", ""), ("(IRBX)MLVZ", ""),
             ("TIRB(X)MLVXNLVZ", ""), ("TIRBXNLVZ(TIRBX)MLVZ", ""), ("TIRBXNLV()Z", ""),
             ("TIRBXNLV(IRBX)MLVZ", ""), ("TIRBXNLVZ(X)MLVZ", "control"),
             ("TIRBXELVZ(X)MLVZGHIRBP", "control"), ("(IRBTX)MLVZ", "order"),
+            ("((TIRBX)MLVZ)", ""), ("((IRBX)MLVZ)", ""), ("TIRBXN(X)MLVLVZ", ""),
+            ("W(TIRBX)MLVZLVZ", ""), ("W(IRBX)MLVZLVZ", ""), ("WZ(IRBX)MLVLVZ", "data order"),
+            ("ELVGHIRBP(X)MLV", "control"), ("ELVGHIRBP(IRBX)MLVZ", ""),
             ("(TIRBX)MLV", "order"), ("(TIRBX)MZLV", "data order"), ("()MLVZ", "order"),
             ("()Z", ""), ("(TIRBXZ)MLV", "order")):
         if wrong(word, siblings=True) != set(expected.split()):
@@ -372,7 +379,8 @@ def self_test():
     for word, expected in (
             ("IRBS", ""), ("IRBSLV", ""), ("IRBSS", ""), ("IRBXSNLV", ""), ("IRBXNLVS", ""),
             ("ELVGHIRBS", ""), ("ELVGHIRBPS", ""), ("S", "process"), ("SIRBXNLV", "process"),
-            ("SIRBS", ""), ("SIRBXSNLV", "process"), ("ELVGHS", "control process"), ("IRBXIRBSNLV", "order"),
+            ("SIRBS", ""), ("SIRBXSNLV", "process"), ("ELVGHS", "control process"),
+            ("IRBXIRBSNLV", "order"),
             ("RIBS", "order process")):
         if wrong(word, processes=True) != set(expected.split()):
             raise CheckError(f"{word} is misjudged between processes: " +
@@ -394,6 +402,31 @@ def self_test():
             (("native_write_msr", None, ""), ""), (("__asi_enter", 0x48, ""), "")):
         if msr_letter(*arguments) != expected:
             raise CheckError(f"a WRMSR {arguments} is taken for another")
+
+
+def verdict_test():
+    """Nor is a guest judged right that is not."""
+    right = {"GH?": 100}
+    for count, exits, expected in (
+            (right, 0, True), ({"GH": 100}, 0, False), ({"GH??": 100}, 0, False),
+            ({"?GH": 100}, 0, False), ({"GH?": 99}, 0, False), ({"GH?": 100, "?": 1}, 0, False),
+            (right, 1, False)):
+        if all(ok for ok, _ in stock(Counter(count), {"asi_exit": exits})[0]) != expected:
+            raise CheckError(f"{count} is misjudged without ASI")
+    options = argparse.Namespace(expect="flushed", siblings=False, processes=False)
+    count = Counter({"IRBXNLV": 2000, "(IRBX)MLV": 10, "SLV": 100})
+    right = {"asi_exit": 2010, "asi_enter": 2010, "asi_flush_control": 2010,
+             "asi_flush_data": 2110, "asi_flush_cache": 2110, "asi_stun": 0, "asi_switch": 100}
+    for wrong_one in [None, *right]:
+        grown = {name: times + 11 * (name == wrong_one) for name, times in right.items()}
+        failed = [name for ok, name in transitions(count, grown, "", options)[0] if not ok]
+        if failed != (["counters agree with it"] if wrong_one else []):
+            raise CheckError(f"with another {wrong_one}, {' and '.join(failed) or 'nothing'} fails")
+    options.processes = True
+    for late, expected in ((2, True), (3, False), (100, False)):
+        count = Counter({"IRBS": 101 - late, "S": late, "SIRBS": 99})
+        if transitions(count, right, "", options)[0][-1][0] != expected:
+            raise CheckError(f"{late} switches without a flush are misjudged")
 
 
 def counters(console):
@@ -441,6 +474,7 @@ def transitions(count, grown, console, options):
     # Without "# SKIP"; the kernel may have said something before the end of the line.
     guests = re.search(r"\bok \d+ guest\.taints_its_cpu(?! #)", console)
     no = "" if expected else ": noticed that it is not so"
+    nmis = len(re.findall(r"\([^()]*[XP]", text))
     loaded = sum(times for word, times in count.items() if re.search("^[^X]*S", word))
     results = [
         (enough and expected != bool(mistakes["control"]),
@@ -456,6 +490,8 @@ def transitions(count, grown, console, options):
              for name, times in seen.items()), "counters agree with it"),
         # As often as the test runs one
         ((text.count("GH") >= 10) == bool(guests), "guests that have run were seen"),
+        # The probe of selftest exception
+        (nmis >= 10, "NMI-like entries have exited"),
         # In which order is looked at as that of all others.
         ((text.count("T") >= 100) == options.siblings, "siblings were stunned"),
     ]
@@ -469,7 +505,7 @@ def transitions(count, grown, console, options):
     remarks += [f"{name}: {times} executed, {grown[name]} counted"
                 for name, times in seen.items()]
     return results, remarks + [
-        f"{text.count('(')} like NMIs, {len(re.findall('[(][^()]*[XP]', text))} of which exit",
+        f"{text.count('(')} like NMIs, {nmis} of which exit",
         f"{loaded} visits load another process, restricted"]
 
 
@@ -494,6 +530,7 @@ def main():
                            [f"call={symbols.address(BARRIER):x}"]))
             return 0
         self_test()
+        verdict_test()
         with open(options.trace, encoding="ascii") as file:
             words, strange = visits(file, symbols)
         with open(options.console, encoding="utf-8", errors="replace") as file:

@@ -14,8 +14,9 @@
  *	l1d, buffers	what can be read there: of what the process has for itself, or
  *			of sensitive memory or a process that was loaded before
  *
- * Of taints, "data" is that of the kernel and of other processes: which of them makes no
- * difference to who may come in between (KUnit has the rest). Policies are those for all attack vectors,
+ * Of taints, "control" is that of user mode, of this process or another one, and "data"
+ * that of the kernel and of other processes: which of them makes no difference to who
+ * may come in between (KUnit has the rest). Policies are those for all attack vectors,
  * on a CPU with VMSCAPE.
  *
  * Speculation is taken at its worst: it does at once whatever it can. All that the
@@ -36,8 +37,8 @@
 #if defined(BREAK_L1D_UNTAINTED) || defined(BREAK_L1D_NMI) || defined(BREAK_L1D_UNSEEN)
 #define L1D_GUEST
 #endif
-#if defined(BREAK_LOAD_MM_STEERED) || defined(BREAK_LOAD_MM_FLUSH_LAST) || \
-    defined(BREAK_SWITCH_DROPS_OTHERS)
+#if defined(BREAK_SWITCH_STEERED) || defined(BREAK_SWITCH_FLUSH_LAST) || \
+    defined(BREAK_SWITCH_FLUSHED_UNNOTICED)
 #define RETBLEED
 #endif
 
@@ -64,8 +65,7 @@ byte level;			/* handlers on top of each other */
 byte asi_guest_root = GUEST;
 bool intent = true;		/* ASI_TODO_ENTER in asi_cpu.todo */
 bool noticed;			/* ASI_TODO_TAINT there */
-bool control = true;		/* asi_cpu.taints: ASI_CONTROL_USER, */
-bool control_other;		/* _OTHER: only RETBLEED tells them apart */
+bool control = true;		/* asi_cpu.taints: ASI_CONTROL_USER, _OTHER */
 bool control_guest = true;
 bool data = true;		/* ASI_DATA_KERNEL, _OTHER */
 bool data_user = true;
@@ -104,7 +104,7 @@ inline asi_flush_control()
 	d_step { bp = NOBODY; rsb = BY_USER }
 #else
 	/* IBPB may leave entries there */
-	d_step { rsb = max(trained, BY_USER); bp = NOBODY };
+	d_step { rsb = trained; bp = NOBODY };
 	rsb = NOBODY				/* asi_fill_return_buffer() */
 #endif
 }
@@ -122,23 +122,16 @@ inline asi_flush_data()
 #endif
 }
 
-/* ASI_RUNS_PROCESS */
-#ifdef BREAK_LOAD_MM_STEERED
-#define process_steered	control_guest
-#else
-#define process_steered	(control_guest || control_other)
-#endif
-
 /* The two halves of asi_flush_before() */
 inline asi_flush_steering(steers)
 {
 	if
 	:: steers ->
 #ifdef BREAK_UNTAINT_CONTROL_FIRST
-		d_step { control = false; control_other = false; control_guest = false };
+		d_step { control = false; control_guest = false };
 #endif
 		asi_flush_control();
-		d_step { control = false; control_other = false; control_guest = false }
+		d_step { control = false; control_guest = false }
 	:: else
 	fi
 }
@@ -182,7 +175,7 @@ inline __asi_leave_guest_root()
 	mov_cr3(RESTRICTED);
 #endif
 #ifndef BREAK_LEAVE_NOT_FLUSHED
-	asi_flush_steering(process_steered);
+	asi_flush_steering(control_guest);	/* ASI_RUNS_PROCESS */
 #endif
 #ifndef BREAK_LEAVE_FLUSH_LAST
 	mov_cr3(RESTRICTED);
@@ -239,8 +232,7 @@ inline __asi_exit()
 #ifdef BREAK_EXIT_FLUSH_LAST
 	mov_cr3(UNRESTRICTED);
 #endif
-	/* ASI_RUNS_KERNEL */
-	asi_flush_steering(control || control_other || control_guest);
+	asi_flush_steering(control || control_guest);	/* ASI_RUNS_KERNEL */
 #ifndef BREAK_EXIT_FLUSH_LAST
 	mov_cr3(UNRESTRICTED);
 #endif
@@ -280,19 +272,6 @@ inline touch()
 		assert(root == UNRESTRICTED)
 }
 
-/* Who has run is another one if that is what is loaded. */
-inline load_cr3()
-{
-	d_step {
-		root = to;
-		l1d = max(l1d, root);
-		buffers = max(buffers, root);
-		bp = (others && bp == BY_USER -> BY_OTHER : bp);
-		rsb = (others && rsb == BY_USER -> BY_OTHER : rsb);
-		others = false
-	}
-}
-
 inline asi_load_mm()
 {
 #if defined(BREAK_LOAD_MM_KEEPS_GUEST)
@@ -300,26 +279,24 @@ inline asi_load_mm()
 #elif !defined(BREAK_LOAD_MM_UNRESTRICTED)
 	to = (root == UNRESTRICTED -> UNRESTRICTED : RESTRICTED);
 #endif
-#ifdef BREAK_LOAD_MM_FLUSH_LAST
-	load_cr3();
-#endif
 #if !defined(BREAK_LOAD_MM_KEEPS_GUEST) && !defined(BREAK_LOAD_MM_NOT_FLUSHED)
 	if
-	:: root != UNRESTRICTED ->
-#ifndef BREAK_LOAD_MM_UNNOTICED
-		noticed = true;
-#endif
-		asi_flush_steering(process_steered);
-		if
-		:: root == GUEST -> data_user = true
-		:: else
-		fi
+	:: root == GUEST ->
+		asi_flush_steering(control_guest);	/* ASI_RUNS_PROCESS */
+		data_user = true
 	:: else
 	fi;
 #endif
-#ifndef BREAK_LOAD_MM_FLUSH_LAST
-	load_cr3();
+	/* Who has run is another one if that is what is loaded. */
+	d_step {
+		root = to;
+		l1d = max(l1d, root);
+		buffers = max(buffers, root);
+#ifdef RETBLEED
+		bp = (others && bp == BY_USER -> BY_OTHER : bp);
+		rsb = (others && rsb == BY_USER -> BY_OTHER : rsb);
 #endif
+	};
 	to = UNRESTRICTED;
 	assert(root != GUEST)
 }
@@ -327,6 +304,9 @@ inline asi_load_mm()
 /* The process before has tainted data: it was within reach. So was its guest. */
 inline asi_switch_taints()
 {
+#if defined(RETBLEED) && !defined(BREAK_SWITCH_STEERED) && !defined(BREAK_SWITCH_FLUSH_LAST)
+	asi_flush_steering(control || control_guest);	/* ASI_RUNS_OTHER */
+#endif
 	d_step {
 #if defined(BREAK_SWITCH_DROPS_GUEST_DATA)
 		data = data || data_user;
@@ -336,11 +316,8 @@ inline asi_switch_taints()
 #ifdef BREAK_SWITCH_DROPS_GUEST
 		control_guest = false;
 #endif
-#ifdef RETBLEED
-#ifndef BREAK_SWITCH_DROPS_OTHERS
-		control_other = control_other || control;
-#endif
-		control = false;
+#if !defined(BREAK_SWITCH_UNNOTICED) && !defined(BREAK_SWITCH_FLUSHED_UNNOTICED)
+		noticed = true;
 #endif
 		data_user = true;
 		data_guest = false
@@ -423,20 +400,26 @@ active proctype task() provided (level == 0)
 	:: touch()
 
 	:: true ->
-		/* switch_mm_irqs_off(), to a process or not */
-		asi_load_mm()
-
-	:: true ->
-		asi_switch_taints();
-#ifdef RETBLEED
-		others = true;
-#endif
+		/* switch_mm_irqs_off(), to no process, or to another one */
+		if
+		:: true
+		:: true ->
+			asi_switch_taints();
+			others = true
+		fi;
 		asi_load_mm();
+#ifdef BREAK_SWITCH_FLUSH_LAST
+		asi_flush_steering(control || control_guest);
+#endif
 		/*
 		 * What was within reach until now is another's, whatever has
 		 * been flushed since the taints were switched.
 		 */
-		d_step { l1d = UNRESTRICTED; buffers = UNRESTRICTED }
+		if
+		:: others ->
+			d_step { l1d = UNRESTRICTED; buffers = UNRESTRICTED; others = false }
+		:: else
+		fi
 
 	:: root != UNRESTRICTED ->
 		/* CR3 is read, and will be written back; interrupts are on or off. */
@@ -469,8 +452,8 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 {
 	byte found_root;
 	bool found_intent, found_noticed;
-	bool found_control, found_control_other, found_control_guest;
-	bool found_data, found_data_user, found_data_guest, found_cached;
+	bool found_control, found_control_guest, found_data, found_data_user, found_data_guest;
+	bool found_cached;
 	byte was_root;				/* what is really so */
 	bool was_intent;
 
@@ -495,7 +478,6 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 		found_root = root;
 		d_step {
 			found_control = control;
-			found_control_other = control_other;
 			found_control_guest = control_guest;
 			found_data = data;
 			found_data_user = data_user;
@@ -543,7 +525,6 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 #ifndef BREAK_NMI_TAINTS_LOST
 		d_step {
 			control = control || found_control;
-			control_other = control_other || found_control_other;
 			control_guest = control_guest || found_control_guest;
 			data = data || found_data;
 			data_user = data_user || found_data_user;
@@ -564,7 +545,6 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 			found_intent = false;
 			found_noticed = false;
 			found_control = false;
-			found_control_other = false;
 			found_control_guest = false;
 			found_data = false;
 			found_data_user = false;
