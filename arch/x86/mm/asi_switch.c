@@ -535,7 +535,7 @@ void asi_load_mm(unsigned long cr3)
  * What was within reach stays so until the root of @next is loaded. An NMI before
  * that puts back the taints that it has found, whichever these are. One that loads
  * another mm (kgdb writes to text by one that maps nothing else) loads again what it has
- * found, and does not say whose taints these are.
+ * found, or no process, and does not say whose taints these are.
  *
  * Context: interrupts off.
  */

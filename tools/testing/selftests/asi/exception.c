@@ -490,7 +490,8 @@ TEST_F(entry, breakpoint_that_exits)
 		EXPECT_TRUE(all_filled(buf) && all_filled(buf + LEN));
 	}
 	EXPECT_LE(2 * ROUNDS, unprobe_reads());
-	EXPECT_EXITS(ROUNDS);
+	/* One of these for the read, on its way from one page to the next */
+	EXPECT_EXITS(ROUNDS + ROUNDS / 2);
 	munmap(secret, LEN);
 }
 

@@ -22,7 +22,9 @@
 #define CLOCKS		"/sys/devices/system/clocksource/clocksource0/"
 #define TRACING		"/sys/kernel/tracing/"
 #define PROBE		"asi_nmi"
-#define KLOG_CONSOLE_OFF	6
+#define KLOG_CONSOLE_LEVEL	8
+#define ERRORS		4	/* and what is worse */
+#define TAINTED		(1UL << 7 | 1UL << 9 | 1UL << 14)	/* died, warned, locked up */
 
 /* One page; siblings.py knows all but the last of it. */
 struct page {
@@ -38,6 +40,7 @@ struct page {
 	unsigned long nmis;		/* that each CPU has got at least */
 	unsigned long asked;		/* how often they were sent from here */
 	unsigned long probed;		/* how often their handler has read, and who sent them */
+	unsigned long tainted;		/* if the kernel has complained */
 	unsigned long rounds[3][MAX_CPUS];
 };
 
@@ -156,24 +159,25 @@ static void stop_cpus(void)
 }
 
 /*
- * To all other CPUs, which then say where they are, though not on the console. They read
- * @secret on the way, as does the one that has sent them.
+ * To all other CPUs, which then say where they are, though not on the console, where
+ * warnings are missing then, too. They read @secret on the way, as does who has sent them.
  */
 static void send_nmis(void)
 {
 	long *secret = asi_fresh(FRAME_SIZE);
+	unsigned long address;
 	char line[96];
 	int cpu = 0;
 
 	if (!secret || mlock(secret, FRAME_SIZE))
 		_exit(1);
 	*secret = 1;
-	snprintf(line, sizeof(line), "p:" PROBE " show_iret_regs secret=@0x%lx:u64",
-		 frame_address(frame_of(secret)));
-	if (asi_write(TRACING "kprobe_events", line) ||
+	address = frame_address(frame_of(secret));
+	snprintf(line, sizeof(line), "p:" PROBE " show_iret_regs secret=@0x%lx:u64", address);
+	if (!address || asi_write(TRACING "kprobe_events", line) ||
 	    asi_write(TRACING "events/kprobes/" PROBE "/enable", "1"))
 		_exit(1);
-	klogctl(KLOG_CONSOLE_OFF, NULL, 0);
+	klogctl(KLOG_CONSOLE_LEVEL, NULL, ERRORS);
 	for (;; usleep(200000)) {
 		asi_pin(cpu++ % cpus);
 		asi_store(&page->asked, page->asked + 1);
@@ -181,25 +185,50 @@ static void send_nmis(void)
 	}
 }
 
+/* How often @cpu has got one; less than before if that is not known. */
+static unsigned long nmis_of(int cpu)
+{
+	static char buf[65536];
+	char *line, *name, *end;
+	unsigned long times = 0;
+	int there, found = 0;
+
+	if (asi_slurp("/proc/interrupts", buf, sizeof(buf)) < 0)
+		return 0;
+	line = strstr(buf, "NMI:");
+	if (!line)
+		return 0;
+	/* The first line has those that are there, others may be when the second one is made. */
+	line += strlen("NMI:");
+	for (name = strtok(buf, " \n"); name && sscanf(name, "CPU%d", &there) == 1;
+	     name = strtok(NULL, " \n")) {
+		unsigned long value = strtoul(line, &end, 10);
+
+		if (end == line)
+			return 0;
+		line = end;
+		if (there == cpu) {
+			times = value;
+			found = 1;
+		}
+	}
+	strtoul(line, &end, 10);
+	return found && end == line ? times : 0;
+}
+
 static void read_nmis(void)
 {
 	static unsigned long times[MAX_CPUS];
-	char *line, *word, *rest;
-	static char buf[65536];
-	unsigned long least;
+	static char buf[4096];
+	unsigned long least, now;
+	char *line;
 	int cpu;
 
-	if (asi_slurp("/proc/interrupts", buf, sizeof(buf)) < 0)
-		return;
-	/* The first line has those that are there. */
-	line = strstr(buf, "NMI:");
-	if (!line)
-		return;
-	line += strlen("NMI:");
-	for (word = strtok_r(buf, " \n", &rest); word && sscanf(word, "CPU%d", &cpu) == 1;
-	     word = strtok_r(NULL, " \n", &rest))
-		if (cpu < MAX_CPUS)
-			times[cpu] = strtoul(line, &line, 10);
+	for (cpu = 0; cpu < cpus; cpu++) {
+		now = nmis_of(cpu);
+		if (now > times[cpu])
+			times[cpu] = now;
+	}
 	least = times[0];
 	for (cpu = 1; cpu < cpus; cpu++)
 		if (times[cpu] < least)
@@ -209,6 +238,8 @@ static void read_nmis(void)
 		line = strstr(buf, PROBE);
 		page->probed = line ? strtoul(line + strlen(PROBE), NULL, 10) : 0;
 	}
+	if (asi_slurp("/proc/sys/kernel/tainted", buf, sizeof(buf)) > 0)
+		page->tainted = strtoul(buf, NULL, 10) & TAINTED;
 }
 
 /* What the kernel says of each CPU that is there. */

@@ -56,7 +56,7 @@ class Page:
     """What the guest says of itself."""
 
     WORDS = ("magic", "seconds", "gone", "cycles", "stops", "shootdowns", "stuns", "ns",
-             "longest", "nmis", "asked", "probed")
+             "longest", "nmis", "asked", "probed", "tainted")
     MAGIC = int.from_bytes(b"siblings", "little")
 
     def __init__(self, monitor, address):
@@ -166,6 +166,7 @@ def main():
     tests.append((all((page.cycles, page.stops, page.shootdowns, nmis)) and
                   page.nmis > 2 and page.probed > page.asked,
                   "CPUs came and went, were stopped, and got shootdowns and NMIs"))
+    tests.append((not page.tainted, "the kernel has not warned of anything"))
     if not leak:
         tests.append((page.stuns > 0, "CPUs waited for siblings"))
         # Who is unrestricted has waited until they came, but for one that is on its way out.
