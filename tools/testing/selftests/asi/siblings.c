@@ -24,7 +24,7 @@
 #define PROBE		"asi_nmi"
 #define KLOG_CONSOLE_LEVEL	8
 #define ERRORS		4	/* and what is worse */
-#define TAINTED		(1UL << 7 | 1UL << 9 | 1UL << 14)	/* died, warned, locked up */
+#define TAINTED		0x4280	/* died, warned, locked up */
 
 /* One page; siblings.py knows all but the last of it. */
 struct page {
@@ -200,8 +200,8 @@ static unsigned long nmis_of(int cpu)
 		return 0;
 	/* The first line has those that are there, others may be when the second one is made. */
 	line += strlen("NMI:");
-	for (name = strtok(buf, " \n"); name && sscanf(name, "CPU%d", &there) == 1;
-	     name = strtok(NULL, " \n")) {
+	for (name = strtok(buf, "\n "); name && sscanf(name, "CPU%d", &there) == 1;
+	     name = strtok(NULL, "\n ")) {
 		unsigned long value = strtoul(line, &end, 10);
 
 		if (end == line)

@@ -6,10 +6,10 @@ Checks from outside a guest that SMT siblings are stunned.
 In the guest, which runs "siblings", all CPUs make transitions and are in user mode
 in between, or run a guest of their own, and go and come back, for as long as this takes,
 and send each other non-maskable interrupts. This program stops it at random instants through
-the QEMU monitor, and sends the first CPU some more of these. A CPU must never be seen in user mode, or running a guest, while a
-sibling is in the kernel with the unrestricted root loaded, unless an interrupt is pending
-that it has to take before its next instruction, or the sibling is on its way down or up.
-And all of the guest has to go on.
+the QEMU monitor, and sends the first CPU some more of these. A CPU must never be seen in
+user mode, or running a guest, while a sibling is in the kernel with the unrestricted root
+loaded, unless an interrupt is pending that it has to take before its next instruction, or
+the sibling is on its way down or up. And all of the guest has to go on.
 
 Exit status: 0 as expected, 1 not, 2 could not be checked.
 """

@@ -50,9 +50,8 @@ if [ $# != 0 ]; then
 fi
 
 runs=$(
-	for model in transition "transition -DL1D_GUEST" "transition -DRETBLEED" stun window root entry; do
-		echo "holds $model"
-	done
+	for options in "" -DL1D_GUEST -DRETBLEED; do echo "holds transition $options"; done
+	for model in stun window root entry; do echo "holds $model"; done
 	for options in "" -DINVPCID -DKPTI "-DKPTI -DINVPCID"; do echo "holds tlb $options"; done
 	for name in transition tlb stun window root entry; do
 		grep -o 'BREAK_[A-Z0-9_]*' "$models/$name.pml" | sort -u | sed "s/^/fails $name -D/"

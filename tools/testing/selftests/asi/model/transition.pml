@@ -579,7 +579,8 @@ active [2] proctype nmi() provided (level == _pid || level == _pid - 1)
 active proctype monitor()
 {
 	atomic {
-		!(KERNEL_SAFE && VMM_SAFE && PROCESS_SAFE && INTENT_TRUE && USER_SAFE && GUEST_SAFE) ->
+		!(KERNEL_SAFE && VMM_SAFE && PROCESS_SAFE && INTENT_TRUE && USER_SAFE &&
+		  GUEST_SAFE) ->
 		assert(KERNEL_SAFE);
 		assert(VMM_SAFE);
 		assert(PROCESS_SAFE);
