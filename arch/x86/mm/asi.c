@@ -502,7 +502,7 @@ void __init asi_select_flushes(void)
 		/* Kernel exit does so by itself. */
 		if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))
 			asi_flushes &= ~ASI_FLUSH_VERW;
-		/* That is for these bugs alone: there are no transitions. */
+		/* Between processes it is for Retbleed and SRSO alone. */
 		if (asi_flushes_all())
 			asi_flushes |= (u8)~ASI_FLUSH_PROCESS;
 		if (asi_flushes & ASI_FLUSH_L1D)
