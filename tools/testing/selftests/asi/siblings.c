@@ -185,55 +185,45 @@ static void send_nmis(void)
 	}
 }
 
-/* How often @cpu has got one; less than before if that is not known. */
-static unsigned long nmis_of(int cpu)
-{
-	static char buf[65536];
-	char *line, *name, *end;
-	unsigned long times = 0;
-	int there, found = 0;
-
-	if (asi_slurp("/proc/interrupts", buf, sizeof(buf)) < 0)
-		return 0;
-	line = strstr(buf, "NMI:");
-	if (!line)
-		return 0;
-	/* The first line has those that are there, others may be when the second one is made. */
-	line += strlen("NMI:");
-	for (name = strtok(buf, "\n "); name && sscanf(name, "CPU%d", &there) == 1;
-	     name = strtok(NULL, "\n ")) {
-		unsigned long value = strtoul(line, &end, 10);
-
-		if (end == line)
-			return 0;
-		line = end;
-		if (there == cpu) {
-			times = value;
-			found = 1;
-		}
-	}
-	strtoul(line, &end, 10);
-	return found && end == line ? times : 0;
-}
-
 static void read_nmis(void)
 {
 	static unsigned long times[MAX_CPUS];
-	static char buf[4096];
-	unsigned long least, now;
-	char *line;
+	unsigned long now[MAX_CPUS] = { }, least = -1UL;
+	static char buf[65536];
+	char *line, *name, *end;
 	int cpu;
 
-	for (cpu = 0; cpu < cpus; cpu++) {
-		now = nmis_of(cpu);
-		if (now > times[cpu])
-			times[cpu] = now;
+	if (asi_slurp("/proc/interrupts", buf, sizeof(buf)) < 0)
+		return;
+	line = strstr(buf, "NMI:");
+	if (!line)
+		return;
+	/* The first line has those that are there, others may be when the second one is made. */
+	line += strlen("NMI:");
+	for (name = strtok(buf, "\n "); name && sscanf(name, "CPU%d", &cpu) == 1 && cpu < cpus;
+	     name = strtok(NULL, "\n ")) {
+		now[cpu] = strtoul(line, &end, 10);
+		if (end == line)
+			return;
+		line = end;
 	}
-	least = times[0];
-	for (cpu = 1; cpu < cpus; cpu++)
+	strtoul(line, &end, 10);
+	if (end != line)
+		return;
+	for (cpu = 0; cpu < cpus; cpu++) {
+		if (now[cpu] > times[cpu])
+			times[cpu] = now[cpu];
 		if (times[cpu] < least)
 			least = times[cpu];
+	}
 	page->nmis = least;
+}
+
+/* How often the probe was hit, and whether the kernel has complained. */
+static void read_kernel(void)
+{
+	char buf[4096], *line;
+
 	if (asi_slurp(TRACING "kprobe_profile", buf, sizeof(buf)) > 0) {
 		line = strstr(buf, PROBE);
 		page->probed = line ? strtoul(line + strlen(PROBE), NULL, 10) : 0;
@@ -322,6 +312,7 @@ int main(void)
 		sleep(1);
 		read_stuns();
 		read_nmis();
+		read_kernel();
 		clock_gettime(CLOCK_MONOTONIC, &time);
 		asi_store(&page->seconds, time.tv_sec);
 	} while (++i % STANDS_STILL || goes_on());
