@@ -33,6 +33,8 @@ not kept is a failure, so that a result that got lost is not a test passed.
 (2, 2, ['asi', 'cut', 'whole', 'crash'])
 >>> report.failed
 ['asi: three', 'cut: 1 of 2 results', 'crash (exit=139)']
+>>> sorted(report.ran), sorted(report.left)
+(['asi: one', 'asi: three', 'crash', 'cut: global.a'], ['asi: two', 'whole: global.b'])
 
 What was said before a result that failed is kept:
 
@@ -115,6 +117,8 @@ class Level:
     plan: int = None
     results: int = 0
     failed: list = field(default_factory=list)
+    ran: set = field(default_factory=set)
+    left: set = field(default_factory=set)
 
 
 @dataclass
@@ -123,6 +127,8 @@ class Report:
     skipped: int = 0
     failed: list = field(default_factory=list)     # one line each
     groups: list = field(default_factory=list)     # suites and programs that ended
+    ran: set = field(default_factory=set)          # results of them that were not skipped
+    left: set = field(default_factory=set)         # those that were
     splat: list = field(default_factory=list)      # the first lines of the first
     remarks: list = field(default_factory=list)    # on what failed: lines of the log
 
@@ -185,18 +191,27 @@ def unindent(line):
 def result(levels, depth, match, report):
     bad, name, remark = bool(match[1]), match[3] or match[2], match[4] or ""
     name = name.replace("selftests: asi: ", "")
-    inner = levels.get(depth + 1, Level()).results
+    inner = levels.get(depth + 1, Level())
     failed = end(levels, depth + 1, f"{name}: ")
+    here = levels.setdefault(depth, Level())
+    if inner.results:
+        here.ran |= {f"{name}: {leaf}" for leaf in inner.ran}
+        here.left |= {f"{name}: {leaf}" for leaf in inner.left}
+    elif re.match("SKIP|XFAIL|TODO", remark, re.IGNORECASE):
+        here.left.add(name)
+    else:
+        here.ran.add(name)
     if depth == 0:
         report.groups.append(name)
+        report.ran |= here.ran
+        report.left |= here.left
     if bad and not failed:
         failed = [f"{name} ({remark})" if remark else name]
-    elif not inner and not bad:
+    elif not inner.results and not bad:
         if re.match("SKIP|XFAIL|TODO", remark, re.IGNORECASE):
             report.skipped += 1
         else:
             report.passed += 1
-    here = levels.setdefault(depth, Level())
     here.results += 1
     here.failed += failed
 

@@ -249,6 +249,8 @@ void __init asi_init(void)
 static u8 asi_requested __initdata;
 static u8 asi_flushes __ro_after_init;
 static char asi_instead_of[64] __ro_after_init;
+/* What does not, and why, for the same */
+static char asi_not_left[192] __ro_after_init;
 
 /*
  * Without a command, memory is read. All pages differ, or a hypervisor might make them one.
@@ -361,9 +363,14 @@ bool __init asi_can_flush(u8 flushes)
  */
 void __init asi_keeps(u8 flushes, const char *what, const char *reason)
 {
-	if (asi_may_stand_in())
-		pr_info("%s is not left to ASI: %s\n", what,
-			reason ?: asi_flush_obstacle(flushes) ?: "mitigations=");
+	size_t len = strlen(asi_not_left);
+
+	if (!asi_may_stand_in())
+		return;
+	reason = reason ?: asi_flush_obstacle(flushes) ?: "mitigations=";
+	pr_info("%s is not left to ASI: %s\n", what, reason);
+	scnprintf(asi_not_left + len, sizeof(asi_not_left) - len, "%s %s (%s)",
+		  len ? "," : "", what, reason);
 }
 
 /**
@@ -467,12 +474,16 @@ static void asi_show_status(struct seq_buf *seq)
 		seq_buf_puts(seq, ", after guests: IBPB");
 	if (asi_flushes & ASI_FLUSH_PROCESS)
 		seq_buf_puts(seq, ", between processes: IBPB");
+	if (static_key_enabled(&asi_verw_siblings))
+		seq_buf_puts(seq, ", before siblings: VERW");
 	if (asi_no_stun_reason)
 		seq_buf_printf(seq, "; siblings run (%s)", asi_no_stun_reason);
 	else
 		seq_buf_puts(seq, "; siblings are stunned");
 	if (asi_instead_of[0])
 		seq_buf_printf(seq, "; instead of the mitigation of:%s", asi_instead_of);
+	if (asi_not_left[0])
+		seq_buf_printf(seq, "; not left to ASI:%s", asi_not_left);
 	seq_buf_putc(seq, '\n');
 }
 
@@ -492,7 +503,7 @@ static bool __init asi_verw_elsewhere(void)
  */
 void __init asi_select_flushes(void)
 {
-	DECLARE_SEQ_BUF(status, 320);
+	DECLARE_SEQ_BUF(status, 640);
 	u8 unneeded = ASI_FLUSH_CONTROL_ALL | ASI_FLUSH_DATA_ALL;
 	u8 missing = 0;
 	int i;

@@ -28,6 +28,7 @@
 #include <linux/vmalloc.h>
 #include <linux/vmstat.h>
 #include <linux/workqueue.h>
+#include <net/tcp.h>
 
 #include <asm/apic.h>
 #include <asm/asi.h>
@@ -332,6 +333,7 @@ static void test_nonsensitive_kinds(struct kunit *test)
 	struct kmem_cache *cache;
 	int __percpu *percpu;
 	int on_stack, cpu;
+	unsigned long pfn;
 
 	skip_unless_on(test);
 	percpu = alloc_percpu(int);
@@ -363,6 +365,14 @@ static void test_nonsensitive_kinds(struct kunit *test)
 	expect_reach(test, test_nonsensitive_kinds, true);
 	expect_reach(test, &parse_cases, true);
 	expect_reach(test, virt_to_page(small), true);
+	for (pfn = 0; pfn < max_pfn; pfn += PAGES_PER_SECTION)
+		if (pfn_valid(pfn))
+			expect_reach(test, pfn_to_page(pfn), true);
+#ifdef CONFIG_INET
+	/* As large hashes are that were allocated at boot */
+	expect_reach(test, tcp_hashinfo.ehash, true);
+	expect_reach(test, tcp_hashinfo.ehash + tcp_hashinfo.ehash_mask, true);
+#endif
 	expect_reach(test, NODE_DATA(numa_node_id()), true);
 	expect_reach(test, swapper_pg_dir, true);
 	for_each_online_cpu(cpu) {
@@ -376,6 +386,42 @@ static void test_nonsensitive_kinds(struct kunit *test)
 	free_percpu(percpu);
 	vfree(area);
 	vfree(user_area);
+}
+
+/* How many leaves of the unrestricted tables are from @start to @last, and are global. */
+static int count_global(struct kunit *test, unsigned long start, unsigned long last)
+{
+	unsigned int level, there = 0, global = 0;
+	unsigned long addr, size;
+	pte_t *pte;
+
+	for (addr = start; addr - 1 < last; addr = ALIGN_DOWN(addr, size) + size) {
+		pte = lookup_address(addr, &level);
+		size = page_level_size(level);
+		if (!pte || !(pte_flags(*pte) & _PAGE_PRESENT))
+			continue;
+		there++;
+		global += !!(pte_flags(*pte) & _PAGE_GLOBAL);
+	}
+	KUNIT_EXPECT_GT(test, there, 0);
+	return global;
+}
+
+/*
+ * Translations that are global stay in the TLB when a root is loaded, whatever that
+ * maps. What may be in the restricted root alone are those of the image, as with KPTI.
+ */
+static void test_nothing_is_global(struct kunit *test)
+{
+	void *area;
+
+	skip_unless_on(test);
+	area = vmalloc(PAGE_SIZE);
+	KUNIT_ASSERT_NOT_NULL(test, area);
+	KUNIT_EXPECT_EQ(test, count_global(test, PAGE_OFFSET,
+					   (unsigned long)__va(PFN_PHYS(max_pfn)) - 1), 0);
+	KUNIT_EXPECT_EQ(test, count_global(test, VMALLOC_START, VMALLOC_END), 0);
+	vfree(area);
 }
 
 static void test_sensitive_kinds(struct kunit *test)
@@ -3201,10 +3247,11 @@ static void start_timer(void *timer)
 }
 
 /*
- * A CPU that polls while it is idle lets siblings go again after an interrupt that has
- * exited. Who wakes it, be it for a function call, ends the polling.
+ * An idle CPU lets siblings go again after an interrupt that has exited, and nobody waits
+ * for that, who would have it do so. Who wakes it, be it for a function call, ends the
+ * polling.
  */
-static void test_idle_polls(struct kunit *test)
+static void look_at_idle(struct kunit *test, bool polls)
 {
 	struct hrtimer timer;
 	int cpu, tries;
@@ -3221,12 +3268,14 @@ static void test_idle_polls(struct kunit *test)
 		idle_exits = 0;
 		idle_seen = 0;
 		idle_kept = 0;
-		cpu_idle_poll_ctrl(true);
+		if (polls)
+			cpu_idle_poll_ctrl(true);
 		smp_call_function_single(cpu, start_timer, &timer, true);
 		for (tries = 0; tries < 10000 && READ_ONCE(idle_exits) <= IDLE_EXITS; tries++)
 			fsleep(USEC_PER_MSEC);
 		hrtimer_cancel(&timer);
-		cpu_idle_poll_ctrl(false);
+		if (polls)
+			cpu_idle_poll_ctrl(false);
 		destroy_hrtimer_on_stack(&timer);
 		KUNIT_EXPECT_GT(test, idle_exits, IDLE_EXITS);
 	}
@@ -3236,6 +3285,16 @@ static void test_idle_polls(struct kunit *test)
 		kunit_skip(test, "the other CPU was not idle");
 	/* Where the hypervisor does not run it, one interrupt follows the other. */
 	KUNIT_EXPECT_LT(test, idle_kept, idle_seen / 2);
+}
+
+static void test_idle_polls(struct kunit *test)
+{
+	look_at_idle(test, true);
+}
+
+static void test_idle_halts(struct kunit *test)
+{
+	look_at_idle(test, false);
 }
 
 /*
@@ -3451,13 +3510,17 @@ static void test_paranoid_entry(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, pending);
 }
 
-/* What is left for later for an ASID, and for a CPU that comes up, is so for all roots. */
+/*
+ * What is left for later for an ASID, and for a CPU that comes up, is so for all roots.
+ * That one has all taints, too.
+ */
 static void test_flush_all_later(struct kunit *test)
 {
 	u16 asid[ASI_NR_ROOTS], reset[ASI_NR_ROOTS];
 	struct asi_cpu saved;
 	enum asi_root root;
 	unsigned long flags;
+	u8 taints;
 
 	skip_unless_on(test);
 	local_irq_save(flags);
@@ -3465,7 +3528,9 @@ static void test_flush_all_later(struct kunit *test)
 	memset(this_cpu_ptr(&asi_cpu)->flush_pending, 0, sizeof(asid));
 	asi_flush_asid_later(3);
 	memcpy(asid, this_cpu_ptr(&asi_cpu)->flush_pending, sizeof(asid));
+	this_cpu_write(asi_cpu.taints, 0);
 	asi_cpu_reset();
+	taints = this_cpu_read(asi_cpu.taints);
 	memcpy(reset, this_cpu_ptr(&asi_cpu)->flush_pending, sizeof(reset));
 	*this_cpu_ptr(&asi_cpu) = saved;
 	local_irq_restore(flags);
@@ -3474,6 +3539,7 @@ static void test_flush_all_later(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, asid[root], boot_cpu_has(X86_FEATURE_PCID) ? BIT(3) : 0);
 		KUNIT_EXPECT_EQ(test, reset[root], U16_MAX);
 	}
+	KUNIT_EXPECT_EQ(test, taints, ASI_CONTROL_TAINTS | ASI_DATA_TAINTS);
 }
 
 /* Faults that are not ASI's go the usual way. */
@@ -3551,6 +3617,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_flush_later),
 	KUNIT_CASE(test_guest_root),
 	KUNIT_CASE(test_nonsensitive_kinds),
+	KUNIT_CASE(test_nothing_is_global),
 	KUNIT_CASE(test_sensitive_kinds),
 	KUNIT_CASE(test_sensitive_kinds_unmarked),
 	KUNIT_CASE(test_contexts),
@@ -3603,6 +3670,7 @@ static struct kunit_case asi_test_cases[] = {
 	KUNIT_CASE(test_borrowed_mm),
 	KUNIT_CASE(test_let_go),
 	KUNIT_CASE(test_idle_polls),
+	KUNIT_CASE(test_idle_halts),
 	KUNIT_CASE(test_nmi_restores),
 	KUNIT_CASE(test_verw_siblings),
 	KUNIT_CASE(test_taint_l1d),

@@ -134,6 +134,7 @@ TEST_F(entry, first_return_of_a_program)
 		EXPECT_EQ(0, status);
 	}
 	EXPECT_RESTRICTED();
+	EXPECT_EXITS(ROUNDS);
 }
 
 /* The tracee reads a file and then reports in its exit status what it saw. */
@@ -256,7 +257,7 @@ TEST_F(entry, aio_completion)
 
 FIXTURE(io_uring)
 {
-	int unused;
+	struct asi_balance before;
 };
 
 FIXTURE_VARIANT(io_uring)
@@ -270,11 +271,15 @@ FIXTURE_VARIANT_ADD(io_uring, poller) { .setup = IORING_SETUP_SQPOLL };
 
 FIXTURE_SETUP(io_uring)
 {
-	prepare(_metadata);
+	if (!prepare(_metadata))
+		return;
+	self->before = asi_balance();
+	self->before = asi_balance();
 }
 
 FIXTURE_TEARDOWN(io_uring)
 {
+	finish(_metadata, &self->before);
 }
 
 TEST_F(io_uring, read)
@@ -296,6 +301,7 @@ TEST_F(io_uring, read)
 		ASSERT_EQ(LEN, ret);
 		EXPECT_TRUE(all_filled(buf));
 	}
+	EXPECT_EXITS(ROUNDS);
 }
 
 FIXTURE(compat)
@@ -316,10 +322,8 @@ FIXTURE_SETUP(compat)
 	ssize_t len;
 	char *end;
 
-	if (!asi_is_on())
-		SKIP(return, "ASI is off");
-	if (!asi_has_debugfs())
-		SKIP(return, "no CONFIG_ASI_DEBUG, or debugfs is not mounted");
+	if (!prepare(_metadata))
+		return;
 	len = readlink("/proc/self/exe", self->path, sizeof(self->path) - 16);
 	ASSERT_LT(0, len);
 	self->path[len] = 0;
@@ -334,6 +338,7 @@ FIXTURE_SETUP(compat)
 
 FIXTURE_TEARDOWN(compat)
 {
+	asi_break("");
 }
 
 TEST_F(compat, comes_back_restricted)

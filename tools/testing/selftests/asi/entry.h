@@ -22,7 +22,6 @@
 #define LEN		4096
 #define STACK_SIZE	65536
 #define FILL		0xa5
-#define TRACING		"/sys/kernel/tracing/"
 
 static int state_fd = -1;
 
@@ -117,18 +116,23 @@ FIXTURE_SETUP(entry)
 	self->before = asi_balance();
 }
 
-FIXTURE_TEARDOWN(entry)
+/* Exits and enters come in pairs, but for those under way on each CPU. */
+static inline void finish(struct __test_metadata *_metadata, const struct asi_balance *before)
 {
+	struct asi_balance now = asi_balance();
+	long exits = now.exit - before->exit;
+	long enters = now.enter - before->enter;
+
 	if (state_fd < 0)
 		return;
-	/* Exits and enters come in pairs, but for those under way on each CPU. */
-	struct asi_balance now = asi_balance();
-	long exits = now.exit - self->before.exit;
-	long enters = now.enter - self->before.enter;
-
 	EXPECT_GE(sysconf(_SC_NPROCESSORS_ONLN), labs(exits - enters))
 		TH_LOG("%ld exits but %ld enters", exits, enters);
 	asi_break("");
+}
+
+FIXTURE_TEARDOWN(entry)
+{
+	finish(_metadata, &self->before);
 }
 
 /* Asserts that the path under test made at least @min transitions. */

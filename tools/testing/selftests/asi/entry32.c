@@ -3,7 +3,8 @@
  * The ways into the kernel that only a 32-bit program has; run by entry.c.
  *
  * SYSENTER and SYSCALL can be used by way of the vdso only, since the kernel
- * returns to there. Which of them it is depends on the vendor of the CPU.
+ * returns to there. Which of them it is depends on the vendor of the CPU: Intel's
+ * has SYSENTER, AMD's SYSCALL.
  *
  * Usage: entry32 int80|vdso
  * Exit status: 0 as it should be, 1 not, 4 this way in does not exist here.
@@ -60,6 +61,19 @@ static const char *vdso_insn(void)
 	return "INT80";
 }
 
+/* What it has to be; any for a CPU of another vendor. */
+static bool vdso_is_right(void)
+{
+	static char buf[4096];
+
+	printf("# the vdso uses %s\n", vdso_insn());
+	if (asi_slurp("/proc/cpuinfo", buf, sizeof(buf)) < 0)
+		return false;
+	if (strstr(buf, "GenuineIntel"))
+		return !strcmp(vdso_insn(), "SYSENTER");
+	return !strstr(buf, "AuthenticAMD") || !strcmp(vdso_insn(), "SYSCALL");
+}
+
 int main(int argc, char **argv)
 {
 	const char *how = argc == 2 ? argv[1] : "";
@@ -74,7 +88,8 @@ int main(int argc, char **argv)
 		enter = pread_vdso;
 		if (!getauxval(AT_SYSINFO))
 			return KSFT_SKIP;
-		printf("# the vdso uses %s\n", vdso_insn());
+		if (!vdso_is_right())
+			return KSFT_FAIL;
 	} else {
 		return KSFT_FAIL;
 	}

@@ -10,8 +10,8 @@
 #include <ucontext.h>
 
 #include "entry.h"
-#include "frames.h"
 #include "pattern.h"
+#include "probe.h"
 #include "samples.h"
 
 #ifndef UC_STRICT_RESTORE_SS
@@ -409,46 +409,21 @@ TEST_F(entry, samples_of_another_process)
 	EXPECT_EXITS(ROUNDS);
 }
 
-/* How often a probe was hit, by the profile file of its kind. */
-static long probe_hits(const char *profile, const char *name)
-{
-	char buf[4096], *line;
-
-	if (asi_slurp(profile, buf, sizeof(buf)) < 0)
-		return -1;
-	line = strstr(buf, name);
-	return line ? strtol(line + strlen(name), NULL, 10) : -1;
-}
-
 /*
  * A breakpoint of the kernel's own, where a read looks up each of two pages: for
  * the second one it comes after the transition that the first one made. Behind
  * the call of ftrace, which would take the probe over, and ENDBR if there is one.
- * Its handler reads what @fetch says.
  */
-static bool probe_reads(const char *fetch)
+static bool probe_reads(bool (*probe)(const char *name, const char *function))
 {
-	static const int offsets[] = { 5, 9 };
-	char probe[128];
-	unsigned int i;
-
 	asi_write("/proc/sys/debug/kprobes-optimization", "0\n");
-	for (i = 0; i < ARRAY_SIZE(offsets); i++) {
-		snprintf(probe, sizeof(probe), "p:asi_kprobe filemap_get_entry+%d %s",
-			 offsets[i], fetch);
-		if (!asi_write(TRACING "kprobe_events", probe))
-			return !asi_write(TRACING "events/kprobes/asi_kprobe/enable", "1");
-	}
-	return false;
+	return probe("asi_kprobe", "filemap_get_entry+5") ||
+	       probe("asi_kprobe", "filemap_get_entry+9");
 }
 
-/* How often it was hit */
-static long unprobe_reads(void)
+static bool probe_only(const char *name, const char *function)
 {
-	long hits = probe_hits(TRACING "kprobe_profile", "asi_kprobe");
-
-	return asi_write(TRACING "events/kprobes/asi_kprobe/enable", "0") ||
-	       asi_write(TRACING "kprobe_events", "-:asi_kprobe") ? -1 : hits;
+	return probe_on("kprobe", name, function);
 }
 
 TEST_F(entry, breakpoint_in_kernel)
@@ -456,7 +431,7 @@ TEST_F(entry, breakpoint_in_kernel)
 	char buf[2 * LEN];
 	int i;
 
-	if (!probe_reads(""))
+	if (!probe_reads(probe_only))
 		SKIP(return, "no kprobe in filemap_get_entry()");
 	ASSERT_EQ(LEN, pwrite(self->file, self->buf, LEN, LEN));
 	for (i = 0; i < ROUNDS; i++) {
@@ -464,23 +439,17 @@ TEST_F(entry, breakpoint_in_kernel)
 		EXPECT_RESTRICTED();
 		EXPECT_TRUE(all_filled(buf) && all_filled(buf + LEN));
 	}
-	EXPECT_LE(2 * ROUNDS, unprobe_reads());
+	EXPECT_LE(2 * ROUNDS, probe_off("kprobe", "asi_kprobe"));
 	EXPECT_EXITS(ROUNDS);
 }
 
 /* It exits, and puts back what it has found, whether a transition was made or not. */
 TEST_F(entry, breakpoint_that_exits)
 {
-	char *secret = asi_fresh(LEN), buf[2 * LEN], fetch[64];
-	unsigned long address;
+	char buf[2 * LEN];
 	int i;
 
-	ASSERT_NE(NULL, secret);
-	ASSERT_EQ(0, mlock(secret, LEN));
-	asi_store(secret, 1);
-	address = frame_address(frame_of(secret));
-	snprintf(fetch, sizeof(fetch), "secret=@0x%lx:u64", address);
-	if (!address || !probe_reads(fetch))
+	if (!probe_reads(probe_secret))
 		SKIP(return, "no kprobe in filemap_get_entry(), or nothing to read");
 	ASSERT_EQ(LEN, pwrite(self->file, self->buf, LEN, LEN));
 	self->before = asi_balance();
@@ -489,17 +458,16 @@ TEST_F(entry, breakpoint_that_exits)
 		EXPECT_RESTRICTED();
 		EXPECT_TRUE(all_filled(buf) && all_filled(buf + LEN));
 	}
-	EXPECT_LE(2 * ROUNDS, unprobe_reads());
+	EXPECT_LE(2 * ROUNDS, probe_off("kprobe", "asi_kprobe"));
 	/* One of these for the read, on its way from one page to the next */
 	EXPECT_EXITS(ROUNDS + ROUNDS / 2);
-	munmap(secret, LEN);
 }
 
 /* A probe on a function of our own, which is in a file on tmpfs. */
 TEST_F(entry, user_probe)
 {
 	static const unsigned char code[] = { 0x55, 0x5d, 0xc3 };
-	char path[] = "/dev/shm/asi-uprobe-XXXXXX", event[128];
+	char path[] = "/dev/shm/asi-uprobe-XXXXXX", where[64];
 	void (*function)(void);
 	int fd, i;
 
@@ -509,20 +477,17 @@ TEST_F(entry, user_probe)
 	ASSERT_EQ((ssize_t)sizeof(code), write(fd, code, sizeof(code)));
 	function = mmap(NULL, LEN, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
 	ASSERT_NE(MAP_FAILED, (void *)function);
-	snprintf(event, sizeof(event), "p:asi_uprobe %s:0", path);
-	if (asi_write(TRACING "uprobe_events", event)) {
+	snprintf(where, sizeof(where), "%s:0", path);
+	if (!probe_on("uprobe", "asi_uprobe", where)) {
 		unlink(path);
 		SKIP(return, "no uprobe events");
 	}
-	EXPECT_EQ(0, asi_write(TRACING "events/uprobes/asi_uprobe/enable", "1"));
 	for (i = 0; i < ROUNDS; i++) {
 		function();
 		EXPECT_RESTRICTED();
 	}
-	snprintf(event, sizeof(event), "asi_uprobe");
-	EXPECT_LE(ROUNDS, probe_hits(TRACING "uprobe_profile", event));
-	EXPECT_EQ(0, asi_write(TRACING "events/uprobes/asi_uprobe/enable", "0"));
-	EXPECT_EQ(0, asi_write(TRACING "uprobe_events", "-:asi_uprobe"));
+	EXPECT_EXITS(ROUNDS);
+	EXPECT_LE(ROUNDS, probe_off("uprobe", "asi_uprobe"));
 	unlink(path);
 }
 

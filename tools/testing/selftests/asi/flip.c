@@ -15,6 +15,7 @@
 #include "frames.h"
 #include "kselftest_harness.h"
 #include "pattern.h"
+#include "probe.h"
 #include "ram.h"
 #include "scan.h"
 
@@ -44,6 +45,7 @@
 
 #define TO_SENSITIVE	"asi_block_to_sensitive"
 #define TO_NONSENSITIVE	"asi_block_to_nonsensitive"
+#define FLIPS		TRACING "events/asi/asi_block_flip/enable"
 
 /*
  * How many blocks have to change. More go to the kernel than have to come back:
@@ -250,14 +252,48 @@ FIXTURE_TEARDOWN_PARENT(flip)
 	ram_set_pool(self->pool);
 }
 
+/* How often the trace has a text. */
+static long traced(const char *text)
+{
+	FILE *trace = fopen(TRACING "trace", "re");
+	char *line = NULL;
+	size_t size = 0;
+	long nr = 0;
+
+	while (trace && getline(&line, &size, trace) > 0)
+		nr += !!strstr(line, text);
+	free(line);
+	if (trace)
+		fclose(trace);
+	return nr;
+}
+
+/* The tracepoint says each flip that is counted, and which way. */
 TEST_F_TIMEOUT(flip, goes_both_ways, 1200)
 {
+	long to_sensitive = asi_counter(TO_SENSITIVE);
+	long to_nonsensitive = asi_counter(TO_NONSENSITIVE);
 	struct job job = { .pattern = &self->pattern };
+	bool traces = !access(FLIPS, W_OK);
+	long nr;
 
+	asi_write(TRACING "trace", "\n");
+	if (traces)
+		EXPECT_EQ(0, asi_write(FLIPS, "1"));
 	until_flips(&job, TO_NONSENSITIVE, MORE);
 	EXPECT_TRUE(once(tables, &job));
 	until_flips(&job, TO_SENSITIVE, FEW);
 	EXPECT_TRUE(once(fill, &job));
+	if (!traces)
+		return;
+	ASSERT_EQ(0, asi_write(FLIPS, "0"));
+	nr = traced("to=nonsensitive");
+	EXPECT_LE(MORE, nr);
+	EXPECT_GE(asi_counter(TO_NONSENSITIVE) - to_nonsensitive, nr);
+	nr = traced("to=sensitive");
+	EXPECT_LE(FEW, nr);
+	EXPECT_GE(asi_counter(TO_SENSITIVE) - to_sensitive, nr);
+	asi_write(TRACING "trace", "\n");
 }
 
 /*

@@ -12,19 +12,19 @@
 #include <time.h>
 
 #include "asi.h"
-#include "frames.h"
 #include "guest.h"
+#include "probe.h"
 
 #define LEN		4096
 #define GUEST_LEN	(64UL << 10)
 #define MAX_CPUS	64
 #define STANDS_STILL	60	/* seconds; the host may be busy */
 #define CLOCKS		"/sys/devices/system/clocksource/clocksource0/"
-#define TRACING		"/sys/kernel/tracing/"
 #define PROBE		"asi_nmi"
 #define KLOG_CONSOLE_LEVEL	8
 #define ERRORS		4	/* and what is worse */
 #define TAINTED		0x4280	/* died, warned, locked up */
+#define WARNED		"512"
 
 /* One page; siblings.py knows all but the last of it. */
 struct page {
@@ -160,22 +160,13 @@ static void stop_cpus(void)
 
 /*
  * To all other CPUs, which then say where they are, though not on the console, where
- * warnings are missing then, too. They read @secret on the way, as does who has sent them.
+ * warnings are missing then, too. They read a secret on the way, as does who has sent them.
  */
 static void send_nmis(void)
 {
-	long *secret = asi_fresh(FRAME_SIZE);
-	unsigned long address;
-	char line[96];
 	int cpu = 0;
 
-	if (!secret || mlock(secret, FRAME_SIZE))
-		_exit(1);
-	*secret = 1;
-	address = frame_address(frame_of(secret));
-	snprintf(line, sizeof(line), "p:" PROBE " show_iret_regs secret=@0x%lx:u64", address);
-	if (!address || asi_write(TRACING "kprobe_events", line) ||
-	    asi_write(TRACING "events/kprobes/" PROBE "/enable", "1"))
+	if (!probe_secret(PROBE, "show_iret_regs"))
 		_exit(1);
 	klogctl(KLOG_CONSOLE_LEVEL, NULL, ERRORS);
 	for (;; usleep(200000)) {
@@ -222,12 +213,10 @@ static void read_nmis(void)
 /* How often the probe was hit, and whether the kernel has complained. */
 static void read_kernel(void)
 {
-	char buf[4096], *line;
+	long hits = probe_hits("kprobe", PROBE);
+	char buf[32];
 
-	if (asi_slurp(TRACING "kprobe_profile", buf, sizeof(buf)) > 0) {
-		line = strstr(buf, PROBE);
-		page->probed = line ? strtoul(line + strlen(PROBE), NULL, 10) : 0;
-	}
+	page->probed = hits > 0 ? hits : 0;
 	if (asi_slurp("/proc/sys/kernel/tainted", buf, sizeof(buf)) > 0)
 		page->tainted = strtoul(buf, NULL, 10) & TAINTED;
 }
@@ -298,6 +287,9 @@ int main(void)
 	if (page == MAP_FAILED || mlock(page, LEN) || cpus < 2 || cpus > MAX_CPUS)
 		return 1;
 	page->magic = MAGIC;
+	/* The control of siblings.py, which has to see this, too */
+	if (asi_is_booted_with("nostun"))
+		asi_write("/proc/sys/kernel/tainted", WARNED);
 	for (cpu = 0; cpu < cpus; cpu++) {
 		start_on(cpu, make_exits);
 		start_on(cpu, run_guest);

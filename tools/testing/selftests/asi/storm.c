@@ -16,16 +16,14 @@
 #include <sys/klog.h>
 #include <time.h>
 
-#include "asi.h"
-#include "frames.h"
 #include "kselftest.h"
 #include "load.h"
+#include "probe.h"
 
 #define DEFAULT_SECONDS	5
 #define NMI_INTERVAL_US	20000
 #define KLOG_CONSOLE_OFF	6
 #define KLOG_CONSOLE_ON		7
-#define TRACING		"/sys/kernel/tracing/"
 #define PROBE		"asi_mce"
 
 /* How many the host injects, for 20 s; how long the first may take, and all of them. */
@@ -91,33 +89,6 @@ static void machine_checks_off(void)
 }
 
 /*
- * Whether each machine check will read @secret, by its address in the direct map.
- * The function that is probed is called by the handler, from another file.
- */
-static bool probe_on(const void *secret)
-{
-	unsigned long address = frame_address(frame_of(secret));
-	char line[96];
-
-	snprintf(line, sizeof(line), "p:" PROBE " hwerr_log_error_type secret=@0x%lx:u64",
-		 address);
-	return address && !asi_write(TRACING "kprobe_events", line) &&
-	       !asi_write(TRACING "events/kprobes/" PROBE "/enable", "1");
-}
-
-/* Removes the probe; how often it was hit. */
-static long probe_off(void)
-{
-	char buf[4096], *line = NULL;
-
-	if (asi_slurp(TRACING "kprobe_profile", buf, sizeof(buf)) > 0)
-		line = strstr(buf, PROBE);
-	asi_write(TRACING "events/kprobes/" PROBE "/enable", "0");
-	asi_write(TRACING "kprobe_events", "-:" PROBE);
-	return line ? strtol(line + strlen(PROBE), NULL, 10) : 0;
-}
-
-/*
  * Has the host inject machine checks, and waits for them; how many came.
  *
  * There are no NMIs meanwhile. A machine check within the first instructions of
@@ -148,7 +119,6 @@ int main(int argc, char **argv)
 	long nmis, mces, hits = 0;
 	struct load load = { };
 	struct tally sum;
-	long *secret;
 	/* By scripts/guest, which passes this on the kernel's command line */
 	bool answered = getenv("asi_answer");
 	bool probed;
@@ -159,15 +129,12 @@ int main(int argc, char **argv)
 	if (!asi_has_debugfs())
 		ksft_exit_skip("no CONFIG_ASI_DEBUG, or debugfs is not mounted\n");
 	ksft_set_plan(6);
-	secret = asi_fresh(FRAME_SIZE);
-	if (!secret || mlock(secret, FRAME_SIZE))
-		ksft_exit_fail_perror("mlock");
-	*secret = 1;
 
 	asi_break("");
 	state = asi_open_state();
 	load.cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	probed = probe_on(secret);
+	/* Called by the handler, from another file */
+	probed = probe_secret(PROBE, "hwerr_log_error_type");
 	before = asi_balance();
 	nmis = irq_count("NMI:");
 	if (!load_start(&load))
@@ -179,7 +146,7 @@ int main(int argc, char **argv)
 	after = asi_balance();
 	nmis = irq_count("NMI:") - nmis;
 	if (probed)
-		hits = probe_off();
+		hits = probe_off("kprobe", PROBE);
 	machine_checks_off();
 	after.exit -= before.exit;
 	after.enter -= before.enter;
