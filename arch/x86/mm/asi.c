@@ -515,7 +515,7 @@ void __init asi_select_flushes(void)
 			asi_flushes &= ~ASI_FLUSH_VERW;
 		/* Between processes it is for Retbleed and SRSO alone. */
 		if (asi_flushes_all())
-			asi_flushes |= (u8)~ASI_FLUSH_PROCESS;
+			asi_flushes |= U8_MAX & ~ASI_FLUSH_PROCESS;
 		if (asi_flushes & ASI_FLUSH_L1D)
 			asi_flushes &= ~ASI_FLUSH_L1D_GUEST;
 		missing = asi_flushes & ~asi_available();
