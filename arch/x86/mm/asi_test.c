@@ -409,7 +409,8 @@ static int count_global(struct kunit *test, unsigned long start, unsigned long l
 
 /*
  * Translations that are global stay in the TLB when a root is loaded, whatever that
- * maps. What may be in the restricted root alone are those of the image, as with KPTI.
+ * maps. Only those of the image may be, as with KPTI. Nothing else runs at this time that
+ * would free tables.
  */
 static void test_nothing_is_global(struct kunit *test)
 {
@@ -3247,9 +3248,8 @@ static void start_timer(void *timer)
 }
 
 /*
- * An idle CPU lets siblings go again after an interrupt that has exited, and nobody waits
- * for that, who would have it do so. Who wakes it, be it for a function call, ends the
- * polling.
+ * An idle CPU lets siblings go again after an interrupt that has exited, though none of
+ * them waits and asks for it. Who wakes it, be it for a function call, ends the polling.
  */
 static void look_at_idle(struct kunit *test, bool polls)
 {

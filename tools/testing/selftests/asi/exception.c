@@ -464,8 +464,8 @@ TEST_F(entry, breakpoint_that_exits)
 }
 
 /*
- * A probe on a function of our own, which is in a file on tmpfs. Each time after the
- * first it takes no transition: what is executed out of line is of this process.
+ * A probe on a function of our own, which is in a file on tmpfs. What is executed out of
+ * line is of this process; so where the kernel handles it another probe reads a secret.
  */
 TEST_F(entry, user_probe)
 {
@@ -485,11 +485,14 @@ TEST_F(entry, user_probe)
 		unlink(path);
 		SKIP(return, "no uprobe events");
 	}
+	EXPECT_TRUE(probe_secret("asi_kprobe", "uprobe_notify_resume"));
 	for (i = 0; i < ROUNDS; i++) {
 		function();
 		EXPECT_RESTRICTED();
 	}
+	EXPECT_LE(ROUNDS, probe_off("kprobe", "asi_kprobe"));
 	EXPECT_LE(ROUNDS, probe_off("uprobe", "asi_uprobe"));
+	EXPECT_EXITS(ROUNDS);
 	unlink(path);
 }
 

@@ -11,19 +11,6 @@
 
 /* Of probes, by "kprobe" or "uprobe", and the name that they got. */
 
-/* @where and what it reads are as in kprobe_events; whether there is such a probe now. */
-static inline bool probe_on(const char *kind, const char *name, const char *where)
-{
-	char path[128], line[192];
-
-	snprintf(path, sizeof(path), TRACING "%s_events", kind);
-	snprintf(line, sizeof(line), "p:%s %s", name, where);
-	if (asi_write(path, line))
-		return false;
-	snprintf(path, sizeof(path), TRACING "events/%ss/%s/enable", kind, name);
-	return !asi_write(path, "1");
-}
-
 /* How often it was hit, or -1 if there is none. */
 static inline long probe_hits(const char *kind, const char *name)
 {
@@ -48,6 +35,22 @@ static inline long probe_off(const char *kind, const char *name)
 	snprintf(path, sizeof(path), TRACING "%s_events", kind);
 	snprintf(line, sizeof(line), "-:%s", name);
 	return asi_write(path, line) || error ? -1 : hits;
+}
+
+/* @where and what it reads are as in kprobe_events; whether there is such a probe now. */
+static inline bool probe_on(const char *kind, const char *name, const char *where)
+{
+	char path[128], line[192];
+
+	snprintf(path, sizeof(path), TRACING "%s_events", kind);
+	snprintf(line, sizeof(line), "p:%s %s", name, where);
+	if (asi_write(path, line))
+		return false;
+	snprintf(path, sizeof(path), TRACING "events/%ss/%s/enable", kind, name);
+	if (!asi_write(path, "1"))
+		return true;
+	probe_off(kind, name);
+	return false;
 }
 
 /*
