@@ -192,12 +192,13 @@ def result(levels, depth, match, report):
     bad, name, remark = bool(match[1]), match[3] or match[2], match[4] or ""
     name = name.replace("selftests: asi: ", "")
     inner = levels.get(depth + 1, Level())
+    skipped = bool(re.match("SKIP|XFAIL|TODO", remark, re.IGNORECASE))
     failed = end(levels, depth + 1, f"{name}: ")
     here = levels.setdefault(depth, Level())
     if inner.results:
         here.ran |= {f"{name}: {leaf}" for leaf in inner.ran}
         here.left |= {f"{name}: {leaf}" for leaf in inner.left}
-    elif re.match("SKIP|XFAIL|TODO", remark, re.IGNORECASE):
+    elif skipped:
         if match[3]:                    # or nobody knows what it would have been
             here.left.add(name)
     else:
@@ -209,10 +210,8 @@ def result(levels, depth, match, report):
     if bad and not failed:
         failed = [f"{name} ({remark})" if remark else name]
     elif not inner.results and not bad:
-        if re.match("SKIP|XFAIL|TODO", remark, re.IGNORECASE):
-            report.skipped += 1
-        else:
-            report.passed += 1
+        report.skipped += skipped
+        report.passed += not skipped
     here.results += 1
     here.failed += failed
 

@@ -359,7 +359,8 @@ bool __init asi_can_flush(u8 flushes)
  * @what:	stays, for the administrator
  * @reason:	or NULL if that is why not asi_can_flush(), or that flush=all does not count
  *
- * Says nothing where ASI is not to stand in for anything, by asi=.
+ * In the log, and in what asi_show_status() says later. Says nothing where ASI is not to
+ * stand in for anything, by asi=.
  */
 void __init asi_keeps(u8 flushes, const char *what, const char *reason)
 {

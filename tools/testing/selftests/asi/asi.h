@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #define ASI_DEBUGFS	"/sys/kernel/debug/asi/"
+#define TRACING		"/sys/kernel/tracing/"
 
 #ifndef TMPFS_MAGIC
 #define TMPFS_MAGIC	0x01021994
@@ -80,6 +81,12 @@ static inline int asi_write(const char *path, const char *text)
 		ret = -errno;
 	close(fd);
 	return ret;
+}
+
+/* Empties the trace, which opening it does, not writing to it. */
+static inline void asi_forget_trace(void)
+{
+	close(open(TRACING "trace", O_WRONLY | O_TRUNC | O_CLOEXEC));
 }
 
 /* What is read of /proc/vmstat, and where in that a counter is, or -1. */

@@ -15,7 +15,6 @@
 #include "frames.h"
 #include "kselftest_harness.h"
 #include "pattern.h"
-#include "probe.h"
 #include "ram.h"
 #include "scan.h"
 
@@ -252,12 +251,6 @@ FIXTURE_TEARDOWN_PARENT(flip)
 	ram_set_pool(self->pool);
 }
 
-/* Empties the trace. */
-static void forget_trace(void)
-{
-	close(open(TRACING "trace", O_WRONLY | O_TRUNC | O_CLOEXEC));
-}
-
 /* How often the trace has a text. */
 static long traced(const char *text)
 {
@@ -274,7 +267,7 @@ static long traced(const char *text)
 	return nr;
 }
 
-/* The tracepoint says each flip that is counted, and which way. */
+/* The tracepoint says which way, of no more flips than are counted meanwhile. */
 TEST_F_TIMEOUT(flip, goes_both_ways, 1200)
 {
 	long to_sensitive = asi_counter(TO_SENSITIVE);
@@ -284,7 +277,7 @@ TEST_F_TIMEOUT(flip, goes_both_ways, 1200)
 	long nr;
 
 	if (traces) {
-		forget_trace();
+		asi_forget_trace();
 		EXPECT_EQ(0, asi_write(FLIPS, "1"));
 	}
 	until_flips(&job, TO_NONSENSITIVE, MORE);
@@ -300,7 +293,7 @@ TEST_F_TIMEOUT(flip, goes_both_ways, 1200)
 	nr = traced("to=sensitive");
 	EXPECT_LE(FEW, nr);
 	EXPECT_GE(asi_counter(TO_SENSITIVE) - to_sensitive, nr);
-	forget_trace();
+	asi_forget_trace();
 }
 
 /*

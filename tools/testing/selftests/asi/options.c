@@ -14,7 +14,6 @@
 #include "frames.h"
 #include "kselftest_harness.h"
 
-#define TRACING		"/sys/kernel/tracing/"
 #define KLOG_READ_ALL	3
 #define KLOG_SIZE	10
 
@@ -216,14 +215,14 @@ TEST(tracepoints_fire)
 	if (access(TRACING "trace", R_OK))
 		SKIP(return, "no tracefs");
 	ASSERT_EQ(0, access(TRACING "events/asi/asi_block_flip/enable", W_OK));
-	ASSERT_EQ(0, asi_write(TRACING "trace", "\n"));
+	asi_forget_trace();
 	ASSERT_EQ(0, asi_write(TRACING "events/asi/asi_exit/enable", "1"));
 	EXPECT_EQ(0, asi_write(TRACING "events/asi/asi_enter/enable", "1"));
 	EXPECT_TRUE(asi_transit());
 	EXPECT_EQ(0, asi_write(TRACING "events/asi/enable", "0"));
 	EXPECT_TRUE(trace_has("asi_exit: "));
 	EXPECT_TRUE(trace_has("asi_enter: "));
-	asi_write(TRACING "trace", "\n");
+	asi_forget_trace();
 }
 
 TEST(debug_files_are_for_root)

@@ -7,8 +7,6 @@
 
 #include "frames.h"
 
-#define TRACING		"/sys/kernel/tracing/"
-
 /* Of probes, by "kprobe" or "uprobe", and the name that they got. */
 
 /* How often it was hit, or -1 if there is none. */

@@ -6,7 +6,6 @@
 #include "kselftest_harness.h"
 
 #define TRANSITS	300
-#define TRACING		"/sys/kernel/tracing"
 
 /*
  * What asi-top is to watch. It looks at what pages are used for later: a message stays in
@@ -71,7 +70,7 @@ TEST(names_causes)
 {
 	if (!asi_is_on())
 		SKIP(return, "ASI is off");
-	if (access(TRACING "/instances", W_OK))
+	if (access(TRACING "instances", W_OK))
 		SKIP(return, "no tracefs");
 
 	ASSERT_EQ(0, run_top("-n 1000 ./top transit", table, sizeof(table)));
@@ -89,10 +88,10 @@ TEST(leaves_no_instance)
 {
 	if (!asi_is_on())
 		SKIP(return, "ASI is off");
-	if (access(TRACING "/instances", W_OK))
+	if (access(TRACING "instances", W_OK))
 		SKIP(return, "no tracefs");
 	run_top("-s 0.2", table, sizeof(table));
-	EXPECT_NE(0, system("ls " TRACING "/instances | grep -q asi-top"));
+	EXPECT_NE(0, system("ls " TRACING "instances | grep -q asi-top"));
 }
 
 TEST(says_what_is_wrong)

@@ -25,7 +25,6 @@
 #define INITRAMFS	(128UL << 20)
 #define E820_TYPE_RAM	1
 
-#define TRACING		"/sys/kernel/tracing/"
 #define SHOWN		16
 
 #define COM1		0x3f8
@@ -268,7 +267,7 @@ int main(int argc, char **argv)
 	machine.vm = guest.vm;
 
 	ksft_set_plan(3);
-	asi_write(TRACING "trace", "\n");
+	asi_forget_trace();
 	asi_write(TRACING "events/asi/asi_exit/enable", "1");
 	exits = asi_counter("asi_exit");
 	switches = asi_counter("asi_switch");
